@@ -1,0 +1,5 @@
+package journal_test
+
+const crashEnv = "STRATA_JOURNAL_CRASH"
+
+func writeUntilKilled(string) {}
