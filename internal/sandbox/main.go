@@ -1,0 +1,76 @@
+//go:build linux
+
+package sandbox
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// IsCell reports whether the process was started to be a cell. A program that
+// uses this package asks it first in main (a test in TestMain) and then calls
+// [CellMain].
+func IsCell(args []string) bool { return len(args) == 3 && args[1] == cellArg }
+
+// CellMain is the cell's whole life. It never returns.
+func CellMain(args []string) {
+	// A command may send any signal to its PID 1. The kernel drops those without
+	// a handler, and this makes the others harmless: signal(7), pid_namespaces(7).
+	signal.Notify(make(chan os.Signal, 1))
+	file := os.NewFile(3, "control")
+	conn, err := net.FileConn(file)
+	if err == nil {
+		err = file.Close()
+	}
+	if err == nil {
+		err = serve(conn.(*net.UnixConn), args[2])
+	}
+	if err != nil && err != io.EOF {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// serve takes frames until the other side is gone, which ends the cell and,
+// with it, everything in its PID namespace.
+func serve(conn *net.UnixConn, scratch string) error {
+	w, err := prepare(scratch)
+	if err := send(conn, frameReady, outcome{Error: asError(StageMount, "prepare the sandbox", err)}); err != nil {
+		return err
+	}
+	var running sync.WaitGroup
+	defer running.Wait()
+	for {
+		f, err := receive(conn)
+		if err != nil {
+			os.Exit(0) // the owner is gone, and so is the use of everything here
+		}
+		switch f.kind {
+		case frameTerminate:
+			_ = unix.Kill(-1, unix.SIGTERM) // ESRCH: nothing runs any more
+		case frameKill:
+			_ = unix.Kill(-1, unix.SIGKILL) // as above
+		case frameRun:
+			var spec Spec
+			if err := json.Unmarshal(f.payload, &spec); err != nil || len(f.files) != maxFds {
+				return fmt.Errorf("a malformed request: %w", err)
+			}
+			running.Go(func() {
+				result, err := w.run(spec, f.files[0], f.files[1])
+				if err := send(conn, frameResult, outcome{Result: result, Error: asError(StageStart, "run the command", err)}); err != nil {
+					os.Exit(0)
+				}
+			})
+		default:
+			return fmt.Errorf("an unknown request %q", f.kind)
+		}
+	}
+}

@@ -1,0 +1,86 @@
+//go:build linux
+
+package sandbox
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Spec is a command and the world that it sees.
+type Spec struct {
+	// Mounts make up the root, in order; the first is the root itself. The cell
+	// adds /proc, /dev, /sys after them; their mount points must exist.
+	Mounts []Mount `json:"mounts"`
+	// Argv is the command. A name without a slash is looked up in Env's PATH.
+	Argv []string `json:"argv"`
+	// Env is the whole environment, as KEY=VALUE.
+	Env []string `json:"env"`
+	// Dir is the working directory, absolute in the new root.
+	Dir string `json:"dir"`
+	// Hostname is what the command sees as the machine's name.
+	Hostname string `json:"hostname"`
+	// PrivateNetwork gives a network namespace with a loopback device only.
+	PrivateNetwork bool `json:"private_network,omitempty"`
+	// Nested lets the command make namespaces and mounts of its own, within its
+	// user namespace. It widens what the command can reach in the kernel.
+	Nested bool `json:"nested,omitempty"`
+}
+
+// Mount is one mount of a root.
+type Mount struct {
+	// Target is where it goes: a clean path relative to the new root, "." for
+	// the root itself. Symbolic links in it are never followed.
+	Target string `json:"target"`
+	// Lowers (topmost first), Upper and Work are for an overlay.
+	Lowers []string `json:"lowers,omitempty"`
+	Upper  string   `json:"upper,omitempty"`
+	Work   string   `json:"work,omitempty"`
+	// Source is a file or directory to bind, for a mount without Lowers.
+	Source   string `json:"source,omitempty"`
+	ReadOnly bool   `json:"read_only,omitempty"`
+}
+
+// Result is how a command ended.
+type Result struct {
+	ExitCode int         // 0 to 255, -1 if a signal ended it
+	Signal   unix.Signal // 0 if it exited
+	// UserTime, SystemTime and PeakMemory (bytes, of the largest process) cover
+	// all processes that the command left to be reaped.
+	UserTime, SystemTime time.Duration
+	PeakMemory           int64
+}
+
+// Stage says at which point a command could not be run.
+type Stage string
+
+// The stages of starting a command.
+const (
+	StageMount Stage = "mount" // the root could not be put together
+	StageLimit Stage = "limit" // a privilege could not be dropped
+	StageStart Stage = "start" // the program or the directory does not exist or cannot be used
+)
+
+// Error says that a command could not be run at all.
+type Error struct {
+	Stage  Stage
+	Detail string     // what was being done
+	Errno  unix.Errno // 0 if the cause is not a system call
+}
+
+// Error returns the detail and the cause.
+func (e *Error) Error() string {
+	if e.Errno == 0 {
+		return e.Detail
+	}
+	return e.Detail + ": " + e.Errno.Error()
+}
+
+// Unwrap returns the errno, so that errors.Is works across processes.
+func (e *Error) Unwrap() error {
+	if e.Errno == 0 {
+		return nil
+	}
+	return e.Errno
+}
