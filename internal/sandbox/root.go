@@ -3,7 +3,6 @@
 package sandbox
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,7 +16,10 @@ import (
 type world struct {
 	home    int                     // descriptor of the cell's own mount namespace
 	newRoot string                  // where a command's root is put together
+	keptDir string                  // where kept overlays are mounted, by name
+	kept    map[string]keptMount    // by name
 	dev     string                  // a /dev to clone
+	proc    string                  // a /proc to clone
 	sys     string                  // a /sys to clone, empty where the machine has none
 	filter  [2][]bpf.RawInstruction // of ordinary and of nested commands
 }
@@ -41,11 +43,22 @@ func prepare(scratch string) (*world, error) {
 	if err := unix.Mount("tmpfs", scratch, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=1m"); err != nil {
 		return nil, asError(StageMount, "mount a tmpfs on "+scratch, err)
 	}
-	w := &world{newRoot: filepath.Join(scratch, "root"), dev: filepath.Join(scratch, "dev")}
-	if err := errors.Join(os.Mkdir(w.newRoot, 0o755), os.Mkdir(w.dev, 0o755)); err != nil {
-		return nil, asError(StageMount, "prepare "+scratch, err)
+	w := &world{
+		newRoot: filepath.Join(scratch, "root"), dev: filepath.Join(scratch, "dev"), proc: filepath.Join(scratch, "proc"),
+		keptDir: filepath.Join(scratch, "kept"), kept: map[string]keptMount{},
+	}
+	for _, dir := range []string{w.newRoot, w.dev, w.proc, w.keptDir} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return nil, asError(StageMount, "prepare "+scratch, err)
+		}
 	}
 	if err := prepareDev(w.dev); err != nil {
+		return nil, err
+	}
+	if err := unix.Mount("proc", w.proc, "proc", restricted, ""); err != nil {
+		return nil, asError(StageMount, "mount /proc", err)
+	}
+	if err := w.maskProc(); err != nil {
 		return nil, err
 	}
 	if _, err := os.Stat("/sys/kernel"); err == nil {
@@ -103,6 +116,8 @@ func prepareDev(dev string) error {
 	return nil
 }
 
+const restricted = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+
 func bindReadOnly(source, target string) error {
 	if err := unix.Mount(source, target, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return asError(StageMount, "bind "+source, err)
@@ -139,6 +154,12 @@ func (w *world) buildRoot(spec Spec) error {
 			defer unix.Close(root)
 			continue
 		}
+		if m.Keep != "" {
+			if err := w.clone(filepath.Join(w.keptDir, m.Keep), root, m.Target); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := at(root, m.Target, func(target string) error { return mountOne(m, target) }); err != nil {
 			return err
 		}
@@ -170,14 +191,13 @@ func (w *world) mountSystem(root int, spec Spec) error {
 			return nil
 		})
 	}
-	const restricted = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	if err := mount("proc", "proc", restricted, ""); err != nil {
-		return err
-	}
-	if !spec.Nested {
-		if err := w.maskProc(root); err != nil {
+	if spec.Nested {
+		// A namespace inside may mount /proc only where nothing of it is covered.
+		if err := mount("proc", "proc", restricted, ""); err != nil {
 			return err
 		}
+	} else if err := w.clone(w.proc, root, "proc"); err != nil {
+		return err
 	}
 	if err := w.clone(w.dev, root, "dev"); err != nil {
 		return err
@@ -194,42 +214,28 @@ func (w *world) mountSystem(root int, spec Spec) error {
 	return w.clone(w.sys, root, "sys")
 }
 
-func (w *world) maskProc(root int) error {
+func (w *world) maskProc() error {
 	for _, name := range procReadOnly {
-		if err := at(root, "proc/"+name, func(p string) error {
-			if err := unix.Mount(p, p, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
-				return asError(StageMount, "protect /proc/"+name, err)
-			}
-			return nil
-		}); errors.Is(err, unix.ENOENT) {
-			continue
-		} else if err != nil {
-			return err
+		p := filepath.Join(w.proc, name)
+		if _, err := os.Stat(p); err != nil {
+			continue // this kernel has no such file
 		}
-		// Opened anew: the bind covers the name, not the descriptor.
-		if err := at(root, "proc/"+name, func(p string) error {
-			attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
-			if err := unix.MountSetattr(unix.AT_FDCWD, p, unix.AT_RECURSIVE, &attr); err != nil {
-				return asError(StageMount, "protect /proc/"+name, err)
-			}
-			return nil
-		}); err != nil {
+		if err := bindReadOnly(p, p); err != nil {
 			return err
 		}
 	}
 	for _, name := range procHidden {
-		err := at(root, "proc/"+name, func(p string) error {
-			source := filepath.Join(w.dev, "null")
-			if info, err := os.Stat(p); err == nil && info.IsDir() {
-				source = filepath.Join(w.dev, "mqueue") // an empty directory on a read-only mount
-			}
-			if err := unix.Mount(source, p, "", unix.MS_BIND, ""); err != nil {
-				return asError(StageMount, "hide /proc/"+name, err)
-			}
-			return nil
-		})
-		if err != nil && !errors.Is(err, unix.ENOENT) {
-			return err
+		p := filepath.Join(w.proc, name)
+		info, err := os.Stat(p)
+		if err != nil {
+			continue // as above
+		}
+		source := filepath.Join(w.dev, "null")
+		if info.IsDir() {
+			source = filepath.Join(w.dev, "mqueue") // an empty directory on a read-only mount
+		}
+		if err := unix.Mount(source, p, "", unix.MS_BIND, ""); err != nil {
+			return asError(StageMount, "hide /proc/"+name, err)
 		}
 	}
 	return nil

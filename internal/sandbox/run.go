@@ -16,6 +16,9 @@ import (
 
 // run runs one command in new namespaces and ends everything that it started.
 func (w *world) run(spec Spec, stdout, stderr *os.File) (Result, error) {
+	if err := w.mountKept(spec.Mounts); err != nil {
+		return Result{}, err
+	}
 	type end struct {
 		result Result
 		err    error
@@ -29,7 +32,9 @@ func (w *world) run(spec Spec, stdout, stderr *os.File) (Result, error) {
 		ended <- end{result, err}
 	}()
 	e := <-ended
-	return e.result, e.err
+	changed, err := w.dropChanged()
+	e.result.Changed = changed
+	return e.result, errors.Join(e.err, err)
 }
 
 func (w *world) runOnThread(spec Spec, stdout, stderr *os.File) (Result, error) {

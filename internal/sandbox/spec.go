@@ -38,7 +38,10 @@ type Mount struct {
 	Upper  string   `json:"upper,omitempty"`
 	Work   string   `json:"work,omitempty"`
 	// Source is a file or directory to bind, for a mount without Lowers.
-	Source   string `json:"source,omitempty"`
+	Source string `json:"source,omitempty"`
+	// Keep names an overlay that the cell keeps mounted for later commands, for
+	// as long as none has changed anything in it. The name is one path element.
+	Keep     string `json:"keep,omitempty"`
 	ReadOnly bool   `json:"read_only,omitempty"`
 }
 
@@ -50,6 +53,9 @@ type Result struct {
 	// all processes that the command left to be reaped.
 	UserTime, SystemTime time.Duration
 	PeakMemory           int64
+	// Changed are the names of kept overlays that the command has changed. They
+	// are unmounted, and a new mount of that name is a new overlay.
+	Changed []string
 }
 
 // Stage says at which point a command could not be run.

@@ -50,21 +50,51 @@ func (s *Store) Fork(id string, parent runner.SnapshotRef) (*Fork, error) {
 	return f, nil
 }
 
-// Overlay adds a mount at a path of a tree, over base: the lower directories
-// (topmost first) that the tree has there below all layers. It is added even
-// where a layer has removed the path, then without its base. Mounts are to be
-// made in the order in which they were added.
-func (f *Fork) Overlay(tree Tree, at string, base ...string) (Overlay, error) {
-	dir := filepath.Join(f.dir, strconv.Itoa(len(f.overlays)))
-	o := Overlay{Tree: tree, At: at, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work")}
+// Lowers returns the lower directories of a mount at a path of a tree, topmost
+// first: those of the parent's layers, then base (what the tree has there below
+// all layers) unless a layer hides it. Changed reports whether any layer has a
+// say there, so that the result differs from base.
+func (f *Fork) Lowers(tree Tree, at string, base ...string) (lowers []string, changed bool, err error) {
 	lowers, hidden, err := resolve(f.parent, tree, at)
 	if err != nil {
-		return Overlay{}, runner.AsInfra("fork a snapshot", err)
+		return nil, false, runner.AsInfra("fork a snapshot", err)
 	}
-	o.Lowers = lowers
+	changed = hidden || len(lowers) > 0
 	if !hidden {
-		o.Lowers = append(o.Lowers, base...)
+		lowers = append(lowers, base...)
 	}
+	return lowers, changed, nil
+}
+
+// Overlay adds a mount over lowers at a path of a tree. Mounts are to be made
+// in the order in which they were added.
+func (f *Fork) Overlay(tree Tree, at string, lowers []string) (Overlay, error) {
+	o, err := NewOverlay(f.nextDir(), tree, at, lowers)
+	if err != nil {
+		return Overlay{}, err
+	}
+	f.overlays = append(f.overlays, o)
+	return o, nil
+}
+
+// Adopt makes an overlay that was made outside of the fork one of its own. It
+// must not be mounted any more.
+func (f *Fork) Adopt(o Overlay) error {
+	dir := f.nextDir()
+	if err := os.Rename(filepath.Dir(o.Upper), dir); err != nil {
+		return runner.AsInfra("fork a snapshot", err)
+	}
+	o.Upper, o.Work = filepath.Join(dir, "upper"), filepath.Join(dir, "work")
+	f.overlays = append(f.overlays, o)
+	return nil
+}
+
+func (f *Fork) nextDir() string { return filepath.Join(f.dir, strconv.Itoa(len(f.overlays))) }
+
+// NewOverlay makes the directories of an overlay over lowers in the new
+// directory dir.
+func NewOverlay(dir string, tree Tree, at string, lowers []string) (Overlay, error) {
+	o := Overlay{Tree: tree, At: at, Lowers: lowers, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work")}
 	dirs := []string{dir, o.Upper, o.Work}
 	if len(o.Lowers) == 0 {
 		o.Lowers = []string{filepath.Join(dir, "empty")}
@@ -79,7 +109,6 @@ func (f *Fork) Overlay(tree Tree, at string, base ...string) (Overlay, error) {
 	if err := copyDirAttributes(o.Lowers[0], o.Upper); err != nil {
 		return Overlay{}, runner.AsInfra("fork a snapshot", err)
 	}
-	f.overlays = append(f.overlays, o)
 	return o, nil
 }
 

@@ -55,9 +55,8 @@ func Open(dir string) (*Store, error) {
 	return &Store{dir: dir}, nil
 }
 
-// Dir returns the store's directory. All paths of a fork lie below it, but for
-// the lower directories that the caller gave.
-func (s *Store) Dir() string { return s.dir }
+// ActiveDir returns the directory of what is in use now. Sweep empties it.
+func (s *Store) ActiveDir() string { return filepath.Join(s.dir, "active") }
 
 // Layers returns the layer directories of a snapshot, topmost first. An
 // unknown or damaged snapshot is an *runner.InfraError of KindSnapshot.

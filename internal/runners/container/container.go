@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -43,7 +42,7 @@ type Options struct {
 type Runner struct {
 	store *snapshot.Store
 	image *hostImage
-	cells *cells
+	seats *seats
 	grace time.Duration
 }
 
@@ -64,20 +63,20 @@ func New(opts Options) (*Runner, error) {
 	}
 	r := &Runner{
 		store: store, image: image, grace: opts.Grace,
-		cells: &cells{config: sandbox.Config{Scratch: scratch}},
+		seats: &seats{config: sandbox.Config{Scratch: scratch}, dir: store.ActiveDir()},
 	}
 	if r.grace == 0 {
 		r.grace = DefaultGrace
 	}
-	cell, err := r.cells.take()
+	seat, err := r.seats.take()
 	if err != nil {
 		return nil, err
 	}
-	return r, r.cells.put(cell)
+	return r, r.seats.put(seat)
 }
 
 // Close ends the runner's supervising processes. No step may run any more.
-func (r *Runner) Close() error { return r.cells.close() }
+func (r *Runner) Close() error { return r.seats.close() }
 
 // Name returns "container".
 func (r *Runner) Name() string { return "container" }
@@ -146,20 +145,25 @@ func (r *Runner) Execute(ctx context.Context, sc *runner.StepContext, in runner.
 }
 
 func (r *Runner) inFork(ctx context.Context, sc *runner.StepContext, in runner.ExecutorInput, fork *snapshot.Fork) (runner.StepResult, error) {
-	spec, err := r.spec(in, fork)
-	if err != nil {
-		return runner.StepResult{}, err
-	}
-	cell, err := r.cells.take()
+	seat, err := r.seats.take()
 	if err != nil {
 		return runner.StepResult{}, &runner.InfraError{Op: "start a sandbox", Kind: runner.KindUnsupported, Err: err}
 	}
-	result, err := r.supervise(ctx, sc, in, cell, spec)
-	return result, errors.Join(err, r.cells.put(cell))
+	result, err := r.inSeat(ctx, sc, in, fork, seat)
+	return result, errors.Join(err, r.seats.put(seat))
+}
+
+func (r *Runner) inSeat(ctx context.Context, sc *runner.StepContext, in runner.ExecutorInput, fork *snapshot.Fork, seat *seat) (runner.StepResult, error) {
+	spec, err := r.spec(in, fork, seat)
+	if err != nil {
+		return runner.StepResult{}, err
+	}
+	result, changed, err := r.supervise(ctx, sc, in, seat.cell, spec)
+	return result, errors.Join(err, seat.surrender(changed, fork))
 }
 
 // spec puts together what the step sees.
-func (r *Runner) spec(in runner.ExecutorInput, fork *snapshot.Fork) (sandbox.Spec, error) {
+func (r *Runner) spec(in runner.ExecutorInput, fork *snapshot.Fork, seat *seat) (sandbox.Spec, error) {
 	a, err := parseArgs(in.Step.RunnerArgs)
 	if err != nil {
 		return sandbox.Spec{}, &runner.InfraError{Op: "read runner_args", Kind: runner.KindUnsupported, Err: err}
@@ -171,13 +175,11 @@ func (r *Runner) spec(in runner.ExecutorInput, fork *snapshot.Fork) (sandbox.Spe
 		PrivateNetwork: in.Step.Network == pipeline.NetworkNone,
 		Nested:         a.Nested,
 	}
-	trees := append([]hostTree{{at: "."}}, r.image.trees...)
-	for _, t := range trees {
-		lowers := []string{filepath.Join(r.image.base, t.at)}
-		if t.lower != "" {
-			lowers = append(lowers, t.lower)
-		}
-		if err := addOverlay(&spec, fork, snapshot.Root, t.at, t.at, lowers); err != nil {
+	if err := addOverlay(&spec, fork, snapshot.Root, ".", r.image.base); err != nil {
+		return spec, err
+	}
+	for _, t := range r.image.trees {
+		if err := r.addHostTree(&spec, fork, seat, t); err != nil {
 			return spec, err
 		}
 	}
@@ -185,16 +187,61 @@ func (r *Runner) spec(in runner.ExecutorInput, fork *snapshot.Fork) (sandbox.Spe
 	if in.Workspace != nil {
 		capture = in.Workspace.Layers()
 	}
-	return spec, addOverlay(&spec, fork, snapshot.Workspace, ".", "workspace", capture)
+	if err := addOverlay(&spec, fork, snapshot.Workspace, ".", capture...); err != nil {
+		return spec, err
+	}
+	for _, p := range a.HostPaths {
+		spec.Mounts = append(spec.Mounts, sandbox.Mount{Target: strings.TrimPrefix(p, "/"), Source: p, ReadOnly: true})
+	}
+	return spec, nil
 }
 
-func addOverlay(spec *sandbox.Spec, fork *snapshot.Fork, tree snapshot.Tree, at, target string, base []string) error {
-	o, err := fork.Overlay(tree, at, base...)
+func addOverlay(spec *sandbox.Spec, fork *snapshot.Fork, tree snapshot.Tree, at string, base ...string) error {
+	lowers, _, err := fork.Lowers(tree, at, base...)
 	if err != nil {
 		return err
 	}
-	spec.Mounts = append(spec.Mounts, sandbox.Mount{Target: target, Lowers: o.Lowers, Upper: o.Upper, Work: o.Work})
+	o, err := fork.Overlay(tree, at, lowers)
+	if err != nil {
+		return err
+	}
+	spec.Mounts = append(spec.Mounts, mountOf(o, ""))
 	return nil
+}
+
+// addHostTree mounts a system directory: the seat's own overlay where no
+// ancestor of the step has changed anything in it.
+func (r *Runner) addHostTree(spec *sandbox.Spec, fork *snapshot.Fork, seat *seat, t hostTree) error {
+	base := []string{filepath.Join(r.image.base, t.at), t.lower}
+	lowers, changed, err := fork.Lowers(snapshot.Root, t.at, base...)
+	if err != nil {
+		return err
+	}
+	var name string
+	var o snapshot.Overlay
+	if changed {
+		o, err = fork.Overlay(snapshot.Root, t.at, lowers)
+	} else {
+		name, o, err = seat.overlay(t, lowers)
+	}
+	if err != nil {
+		return err
+	}
+	spec.Mounts = append(spec.Mounts, mountOf(o, name))
+	return nil
+}
+
+func mountOf(o snapshot.Overlay, keep string) sandbox.Mount {
+	target := o.At
+	if o.Tree == snapshot.Workspace {
+		target = filepath.Join("workspace", o.At)
+	}
+	return sandbox.Mount{Target: target, Lowers: o.Lowers, Upper: o.Upper, Work: o.Work, Keep: keep}
+}
+
+// keepName makes one path element of a path.
+func keepName(at string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(at, "%", "%25"), "/", "%2F")
 }
 
 const (
@@ -219,10 +266,10 @@ func withDefaults(env []string) []string {
 }
 
 // supervise runs the command, with its output, time limit and cancellation.
-func (r *Runner) supervise(ctx context.Context, sc *runner.StepContext, in runner.ExecutorInput, cell *sandbox.Cell, spec sandbox.Spec) (runner.StepResult, error) {
+func (r *Runner) supervise(ctx context.Context, sc *runner.StepContext, in runner.ExecutorInput, cell *sandbox.Cell, spec sandbox.Spec) (res runner.StepResult, changed []string, err error) {
 	out, err := openOutput(sc.Stdout, sc.Stderr)
 	if err != nil {
-		return runner.StepResult{}, runner.AsInfra("make pipes", err)
+		return runner.StepResult{}, nil, runner.AsInfra("make pipes", err)
 	}
 	stop := newStopper(ctx, sc.Kill, in.Timeout, r.grace)
 	go stop.watch(out.failed)
@@ -230,22 +277,23 @@ func (r *Runner) supervise(ctx context.Context, sc *runner.StepContext, in runne
 	stop.end()
 	outErr := out.wait()
 	if err := ctx.Err(); err != nil {
-		return runner.StepResult{}, err
+		return runner.StepResult{}, result.Changed, err
 	}
 	if runErr != nil {
-		return runner.StepResult{}, infraError(runErr)
+		return runner.StepResult{}, result.Changed, infraError(runErr)
 	}
 	if outErr != nil {
-		return runner.StepResult{}, runner.AsInfra("write the step's output", outErr)
+		return runner.StepResult{}, result.Changed, runner.AsInfra("write the step's output", outErr)
 	}
-	return runner.StepResult{
+	res = runner.StepResult{
 		ExitCode: result.ExitCode,
 		Signal:   signalName(result.Signal),
 		TimedOut: stop.timedOut,
 		Usage: runner.Usage{
 			UserTime: result.UserTime, SystemTime: result.SystemTime, PeakMemory: pipeline.Bytes(result.PeakMemory),
 		},
-	}, nil
+	}
+	return res, result.Changed, nil
 }
 
 func signalName(s unix.Signal) string {
@@ -266,46 +314,6 @@ func infraError(err error) *runner.InfraError {
 		return &runner.InfraError{Op: "run the command", Kind: runner.KindLost, Temporary: true, Err: err}
 	}
 	return runner.AsInfra("run the command", err)
-}
-
-// cells keeps supervising processes between steps.
-type cells struct {
-	config sandbox.Config
-	mu     sync.Mutex
-	idle   []*sandbox.Cell
-}
-
-func (c *cells) take() (*sandbox.Cell, error) {
-	c.mu.Lock()
-	if n := len(c.idle); n > 0 {
-		cell := c.idle[n-1]
-		c.idle = c.idle[:n-1]
-		c.mu.Unlock()
-		return cell, nil
-	}
-	c.mu.Unlock()
-	return sandbox.Start(c.config)
-}
-
-func (c *cells) put(cell *sandbox.Cell) error {
-	if cell.Lost() {
-		return cell.Close()
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.idle = append(c.idle, cell)
-	return nil
-}
-
-func (c *cells) close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var errs []error
-	for _, cell := range c.idle {
-		errs = append(errs, cell.Close())
-	}
-	c.idle = nil
-	return errors.Join(errs...)
 }
 
 var (
