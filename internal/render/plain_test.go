@@ -200,3 +200,12 @@ func BenchmarkPlain(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkView(b *testing.B) {
+	piece := strings.Repeat("a line of a log that is about eighty characters long, as many lines of logs are\n", 400)
+	b.SetBytes(int64(len(piece)))
+	v := newView()
+	for b.Loop() {
+		v.apply(journal.Item{Output: &journal.Output{Step: "a", Data: []byte(piece)}})
+	}
+}
