@@ -1,0 +1,254 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// idAlphabet is Crockford's base 32 in lower case, which sorts as ASCII does.
+const idAlphabet = "0123456789abcdefghjkmnpqrstvwxyz"
+
+// NewRunID returns an ID such as 20261124-230512-k3f9a2: the time in UTC, to
+// the millisecond with the first two characters of the last part, and four
+// characters of chance. IDs sort by time. Where random gives nothing, chance
+// is left out; Create refuses an ID that is taken.
+func NewRunID(now time.Time, random io.Reader) string {
+	now = now.UTC()
+	var chance [4]byte
+	_, _ = io.ReadFull(random, chance[:])
+	ms := now.Nanosecond() / int(time.Millisecond)
+	tail := []byte{idAlphabet[ms/32], idAlphabet[ms%32]}
+	for _, b := range chance {
+		tail = append(tail, idAlphabet[b%32])
+	}
+	return now.Format("20060102-150405-") + string(tail)
+}
+
+// runIDs returns the names of all directories that can be runs, oldest first.
+func runIDs(runsDir string) ([]string, error) {
+	entries, err := os.ReadDir(runsDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the runs: %w", err)
+	}
+	var ids []string
+	for _, e := range entries {
+		if e.IsDir() && checkName("run", e.Name()) == nil {
+			ids = append(ids, e.Name())
+		}
+	}
+	return ids, nil
+}
+
+// Summary is a run in a list of runs.
+type Summary struct {
+	ID         string         `json:"id"`
+	Pipeline   string         `json:"pipeline"`
+	Project    string         `json:"project"`
+	Started    time.Time      `json:"started"`
+	DurationMS float64        `json:"duration_ms"`         // so far, where the run has not ended
+	Status     Status         `json:"status,omitempty"`    // empty where the run has not ended
+	Live       bool           `json:"live,omitempty"`      // its process lives
+	ExitCode   *int           `json:"exit_code,omitempty"` // of strata
+	Steps      int            `json:"steps"`
+	ByStatus   map[Status]int `json:"by_status"`         // of the steps that have ended
+	Damaged    string         `json:"damaged,omitempty"` // why the journal cannot be read to its end
+}
+
+// List yields the runs, newest first, each read when it is asked for. A journal
+// that cannot be read is a summary of what could be, with Damaged set. The one
+// error is that of a directory that cannot be listed; a directory that does not
+// exist has no runs.
+func List(runsDir string) iter.Seq2[Summary, error] {
+	return func(yield func(Summary, error) bool) {
+		ids, err := runIDs(runsDir)
+		if err != nil {
+			yield(Summary{}, err)
+			return
+		}
+		for _, id := range slices.Backward(ids) {
+			s, ok := summarize(filepath.Join(runsDir, id))
+			if ok && !yield(s, nil) {
+				return
+			}
+		}
+	}
+}
+
+// summarize reads the run in dir; ok is false where there is none, or none yet.
+func summarize(dir string) (s Summary, ok bool) {
+	s = Summary{ID: filepath.Base(dir), ByStatus: make(map[Status]int)}
+	live, liveErr := alive(dir) // before the journal is read: a run that ends meanwhile has ended
+	events, err := (&Run{dir: dir}).Events()
+	if errors.Is(err, fs.ErrNotExist) {
+		return Summary{}, false
+	}
+	if err := errors.Join(err, liveErr); err != nil {
+		s.Damaged = err.Error()
+	}
+	if len(events) == 0 {
+		return s, s.Damaged != ""
+	}
+	state := Fold(events)
+	s.Pipeline, s.Project, s.Started = state.Pipeline, state.Project, state.Started
+	s.DurationMS = state.Last.Sub(state.Started).Seconds() * 1000
+	s.Steps = len(state.Steps)
+	s.Status = state.Status()
+	s.Live = live && state.End == nil
+	if state.End != nil {
+		s.DurationMS, s.ExitCode = state.End.DurationMS, state.End.ExitCode
+	}
+	for i := range state.Steps {
+		if status := state.Steps[i].Status(); status != "" {
+			s.ByStatus[status]++
+		}
+	}
+	return s, true
+}
+
+// Find returns the run that query names: its ID, a beginning of it or of its
+// last part that no other run shares, or the latest run for "latest" and "".
+// An error says which runs could have been meant.
+func Find(runsDir, query string) (*Run, error) {
+	ids, err := runIDs(runsDir)
+	if err != nil {
+		return nil, err
+	}
+	ids = slices.DeleteFunc(ids, func(id string) bool {
+		_, err := Open(filepath.Join(runsDir, id))
+		return errors.Is(err, fs.ErrNotExist)
+	})
+	id, err := match(ids, query)
+	if err != nil {
+		return nil, err
+	}
+	return Open(filepath.Join(runsDir, id))
+}
+
+// match picks the ID that query names, from IDs sorted by age.
+func match(ids []string, query string) (string, error) {
+	if len(ids) == 0 {
+		return "", errors.New("there are no runs yet: strata run starts one")
+	}
+	if query == "" || query == "latest" {
+		return ids[len(ids)-1], nil
+	}
+	var matches []string
+	for _, id := range ids {
+		if id == query {
+			return id, nil
+		}
+		if strings.HasPrefix(id, query) || strings.HasPrefix(lastPart(id), query) {
+			matches = append(matches, id)
+		}
+	}
+	switch len(matches) {
+	case 0:
+		return "", fmt.Errorf("no run %.80q: did you mean %s?", query, nearest(ids, query))
+	case 1:
+		return matches[0], nil
+	}
+	return "", fmt.Errorf("%d runs begin with %q: %s; write more of the one you mean", len(matches), query, newest(matches))
+}
+
+func lastPart(id string) string { return id[strings.LastIndexByte(id, '-')+1:] }
+
+// newest names up to three of the IDs, the newest first.
+func newest(ids []string) string {
+	const most = 3
+	last := slices.Clone(ids[max(0, len(ids)-most):])
+	slices.Reverse(last)
+	list := strings.Join(last, ", ")
+	if len(ids) > most {
+		list += ", …"
+	}
+	return list
+}
+
+// nearest returns the ID that shares the longest beginning with query, the
+// newest of several.
+func nearest(ids []string, query string) string {
+	return slices.MaxFunc(ids, func(a, b string) int {
+		if c := common(a, query) - common(b, query); c != 0 {
+			return c
+		}
+		return strings.Compare(a, b)
+	})
+}
+
+// common returns the length of the longest beginning that a run's ID, or its
+// last part, shares with query.
+func common(id, query string) int {
+	return max(commonPrefix(id, query), commonPrefix(lastPart(id), query))
+}
+
+func commonPrefix(a, b string) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// Prune removes the oldest ended runs beyond keep, and never one that lives or
+// waits for Recover. It returns the IDs of those that are gone.
+func Prune(runsDir string, keep int) ([]string, error) {
+	if exist, err := exists(runsDir); err != nil || !exist {
+		return nil, err
+	}
+	names, failed := setAside(runsDir, keep)
+	for _, name := range names {
+		failed = errors.Join(failed, os.RemoveAll(filepath.Join(runsDir, trashPrefix+name)))
+	}
+	if failed != nil {
+		failed = fmt.Errorf("remove old runs: %w", failed)
+	}
+	return names, failed
+}
+
+// setAside renames, in one step each and with the gate held, what is to be
+// removed. What an earlier Prune left half removed is part of it.
+func setAside(runsDir string, keep int) (names []string, failed error) {
+	gate, err := openGate(runsDir)
+	if err != nil {
+		return nil, err
+	}
+	defer gate.Close()
+	entries, err := os.ReadDir(runsDir)
+	if err != nil {
+		return nil, err
+	}
+	var ended []string
+	for _, e := range entries {
+		id, isTrash := strings.CutPrefix(e.Name(), trashPrefix)
+		if !e.IsDir() || checkName("run", id) != nil {
+			continue
+		}
+		marked, err := exists(filepath.Join(runsDir, e.Name(), markerName))
+		failed = errors.Join(failed, err)
+		switch {
+		case isTrash:
+			names = append(names, id)
+		case !marked && err == nil:
+			ended = append(ended, id)
+		}
+	}
+	for _, id := range ended[:max(0, len(ended)-max(0, keep))] {
+		if err := os.Rename(filepath.Join(runsDir, id), filepath.Join(runsDir, trashPrefix+id)); err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		names = append(names, id)
+	}
+	return names, failed
+}
