@@ -214,7 +214,7 @@ func (b *builder) try(n *node, path, dst string) (copied bool, err error) {
 		n.digest, err = b.copier.copyAndHash(out, src, n.stat.size)
 		return err
 	})
-	if errors.Is(err, errGrows) {
+	if errors.Is(err, errSize) {
 		return false, nil
 	}
 	if err != nil {

@@ -41,7 +41,7 @@ func (c *copier) clone(dst, src *os.File) bool {
 }
 
 // copyAndHash copies all of src to dst, which is empty, and digests what dst has
-// then. It fails with errGrows if src has more than size bytes.
+// then. It fails with errSize if that is not size bytes.
 func (c *copier) copyAndHash(dst, src *os.File, size int64) (digest, error) {
 	if c.clone(dst, src) {
 		return c.hash(nil, dst, size)
@@ -49,7 +49,7 @@ func (c *copier) copyAndHash(dst, src *os.File, size int64) (digest, error) {
 	return c.hash(dst, src, size)
 }
 
-var errGrows = errors.New("it grows")
+var errSize = errors.New("its size is not what its stat says")
 
 // hash digests src and copies it to dst, unless that is nil.
 func (c *copier) hash(dst, src *os.File, size int64) (d digest, err error) {
@@ -59,7 +59,7 @@ func (c *copier) hash(dst, src *os.File, size int64) (d digest, err error) {
 	for total := int64(0); ; {
 		n, err := src.Read(*buf)
 		if total += int64(n); total > size {
-			return d, errGrows
+			return d, errSize
 		}
 		if n > 0 {
 			h.Write((*buf)[:n])
@@ -70,6 +70,9 @@ func (c *copier) hash(dst, src *os.File, size int64) (d digest, err error) {
 			}
 		}
 		if errors.Is(err, io.EOF) {
+			if total < size {
+				return d, errSize
+			}
 			h.Sum(d[:0])
 			return d, nil
 		}

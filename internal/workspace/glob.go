@@ -36,12 +36,13 @@ type token struct {
 type tokenOp uint8
 
 const (
-	opChar      tokenOp = iota // one given byte
-	opAny                      // one byte other than a slash
-	opClass                    // one byte of a class
-	opStar                     // any bytes without a slash
-	opStars                    // any bytes
-	opStarsDirs                // any bytes; or nothing, together with the slash that follows
+	opChar  tokenOp = iota // one given byte
+	opAny                  // one byte other than a slash
+	opClass                // one byte of a class
+	// From here on: any number of bytes.
+	opStar  // any bytes without a slash
+	opStars // any bytes
+	opMaybe // the next two, opStars and a slash, or neither
 )
 
 // class is a set of bytes.
@@ -85,7 +86,11 @@ func parseTokens(p string) (tokens []token, ok bool) {
 			for end < len(p) && p[end] == '*' {
 				end++
 			}
-			tokens = append(tokens, token{op: starOp(p, i, end)})
+			if op := starOp(p, i, end); op == opMaybe {
+				tokens = append(tokens, token{op: opMaybe}, token{op: opStars})
+			} else {
+				tokens = append(tokens, token{op: op})
+			}
 			i = end
 		case '[':
 			c, n, ok := parseClass(p[i:])
@@ -117,7 +122,7 @@ func starOp(p string, start, end int) tokenOp {
 	case rest == "", strings.HasPrefix(rest, `\/`):
 		return opStars
 	case rest[0] == '/':
-		return opStarsDirs
+		return opMaybe
 	default:
 		return opStar
 	}
@@ -247,6 +252,26 @@ func (g *glob) match(text string) bool {
 	return ok && matchTokens(g.tokens, rest)
 }
 
+// mayEnd reports, cheaply, whether a text that ends in name can match. It
+// settles most questions without the automaton, and without the whole path.
+func (g *glob) mayEnd(name string) bool {
+	if g.kind != globTokens {
+		return g.kind != globExact || strings.HasSuffix(g.literal, name)
+	}
+	j := len(name) - 1
+	for i := len(g.tokens) - 1; i >= 0 && j >= 0; i-- {
+		t := &g.tokens[i]
+		if t.op >= opStar || t.char == '/' { // a slash may belong to an opMaybe
+			break
+		}
+		if t.step(i, name[j]) < 0 {
+			return false
+		}
+		j--
+	}
+	return true
+}
+
 // states is a set of positions in a token list.
 type states []uint64
 
@@ -260,8 +285,8 @@ func (s states) add(tokens []token, i int) {
 			return
 		}
 		switch tokens[i].op {
-		case opStarsDirs:
-			s.add(tokens, i+2)
+		case opMaybe:
+			s.add(tokens, i+3)
 			i++
 		case opStar, opStars:
 			i++
@@ -320,7 +345,7 @@ func (t *token) step(i int, b byte) int {
 		if b != '/' {
 			return i
 		}
-	case opStars, opStarsDirs:
+	case opStars:
 		return i
 	}
 	return -1

@@ -138,7 +138,7 @@ func (s ruleSet) excluded(dir, name string, isDir bool) bool {
 func (f *ruleFile) last(t *target, isGit bool) *rule {
 	for i := len(f.rules) - 1; i >= 0; i-- {
 		r := &f.rules[i]
-		if r.dirOnly && !t.isDir || isGit && r.negated && !r.namesGit {
+		if r.dirOnly && !t.isDir || isGit && r.negated && !r.namesGit || !r.glob.mayEnd(t.name) {
 			continue
 		}
 		if r.basename {

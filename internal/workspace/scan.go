@@ -117,7 +117,7 @@ func (s *scanner) list(d directory, it scanItem, push func(scanItem)) error {
 			return fmt.Errorf("examine %s: %w", printable(joinPath(it.path, name)), err)
 		}
 		isDir := st.kind() == typeDir
-		if rules.excluded(matchDir, name, isDir) || isDir && s.skip[joinPath(it.path, name)] {
+		if rules.excluded(matchDir, name, isDir) || isDir && len(s.skip) > 0 && s.skip[joinPath(it.path, name)] {
 			continue
 		}
 		for len(left) > 0 && left[0].name < name {

@@ -10,12 +10,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	"github.com/strata-ci/strata/internal/workspace"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // project is a working tree with its store.
 type project struct {
@@ -71,15 +68,10 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// describe lists a tree, one line per entry: path, mode, time, and content or target.
-func describe(t *testing.T, root string) map[string]string {
-	t.Helper()
+// listTree lists a tree, one line per entry: mode, time, and content or target.
+func listTree(root string) (map[string]string, error) {
 	out := make(map[string]string)
-	must(t, filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		fi, err := os.Lstat(path)
+	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -87,32 +79,40 @@ func describe(t *testing.T, root string) map[string]string {
 		if err != nil {
 			return err
 		}
-		text := fmt.Sprintf("%v %d ", fi.Mode(), fi.ModTime().UnixNano())
-		switch {
-		case fi.Mode().IsRegular():
-			data, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			text += string(data)
-		case fi.Mode()&fs.ModeSymlink != 0:
-			target, err := os.Readlink(path)
-			if err != nil {
-				return err
-			}
-			text = fmt.Sprintf("link %d %s", fi.ModTime().UnixNano(), target)
-		}
-		out[rel] = text
-		return nil
-	}))
-	return out
+		out[rel], err = describe(path)
+		return err
+	})
+	return out, err
+}
+
+func describe(path string) (string, error) {
+	fi, err := os.Lstat(path)
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case fi.Mode().IsRegular():
+		data, err := os.ReadFile(path)
+		return fmt.Sprintf("%v %d %s", fi.Mode(), fi.ModTime().UnixNano(), data), err
+	case fi.Mode()&fs.ModeSymlink != 0:
+		target, err := os.Readlink(path)
+		return fmt.Sprintf("link %d %s", fi.ModTime().UnixNano(), target), err
+	}
+	return fmt.Sprintf("%v %d", fi.Mode(), fi.ModTime().UnixNano()), nil
+}
+
+func tree(t *testing.T, root string) map[string]string {
+	t.Helper()
+	list, err := listTree(root)
+	must(t, err)
+	return list
 }
 
 func copied(t *testing.T, c *workspace.Capture) map[string]string {
 	t.Helper()
 	dir := t.TempDir()
 	must(t, c.CopyTo(context.Background(), dir))
-	return describe(t, dir)
+	return tree(t, dir)
 }
 
 func same(t *testing.T, what string, want, got map[string]string) {
@@ -141,7 +141,7 @@ func TestCaptureIsTheTree(t *testing.T) {
 	must(t, os.Symlink("/etc", p.path("deep/outside")))
 	must(t, os.Chmod(p.path("main.go"), 0o751))
 	c, stats := p.capture()
-	same(t, "the copy", describe(t, p.root), copied(t, c))
+	same(t, "the copy", tree(t, p.root), copied(t, c))
 	if stats.Files != 9 || stats.Changed != 10 || stats.Bytes != 15 {
 		t.Errorf("stats: %+v", stats)
 	}
