@@ -177,9 +177,8 @@ func (w *Writer) write(e Event) error {
 	}
 	n, err := w.journal.WriteAt(w.line.Bytes(), w.size)
 	if err != nil {
-		if n > 0 {
-			w.broken = w.journal.Truncate(w.size)
-		}
+		// A part may be there, also where WriteAt says that none is.
+		w.broken = w.journal.Truncate(w.size)
 		return err
 	}
 	w.size += int64(n)

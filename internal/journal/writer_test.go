@@ -25,7 +25,7 @@ func readLines(t *testing.T, dir string) []string {
 	}
 	text, whole := strings.CutSuffix(string(data), "\n")
 	if !whole && len(data) > 0 {
-		t.Fatalf("the journal ends in a torn line: %q", data)
+		t.Fatalf("the journal ends in a torn line: %q", data[bytes.LastIndexByte(data, '\n')+1:])
 	}
 	return strings.Split(text, "\n")
 }
