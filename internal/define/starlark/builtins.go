@@ -2,6 +2,7 @@ package starlark
 
 import (
 	"fmt"
+	"maps"
 
 	"go.starlark.net/starlark"
 
@@ -21,9 +22,8 @@ func (s *session) builtins() starlark.StringDict {
 		"ttl":       ttl,
 		"on_change": onChange,
 		"all_of":    allOf,
-		"range":     s.limits.boundedRange,
-		factorName:  s.limits.factor,
 	}
+	maps.Copy(functions, s.limits.guards())
 	dict := make(starlark.StringDict, len(functions))
 	for name, f := range functions {
 		dict[name] = starlark.NewBuiltin(name, f)
@@ -60,8 +60,8 @@ func (s *session) sh(thread *starlark.Thread, b *starlark.Builtin, args starlark
 	if a.err != nil {
 		return nil, a.err
 	}
-	if len(s.steps) >= s.limits.shell {
-		return nil, fmt.Errorf("sh: more than %d steps", s.limits.shell)
+	if len(s.steps) >= s.limits.defined {
+		return nil, fmt.Errorf("sh: more than %d steps", s.limits.defined)
 	}
 	s.steps = append(s.steps, st)
 	return st, nil

@@ -17,10 +17,16 @@ import (
 // located gives an error of a file its place. Errors that have one keep it.
 func (s *session) located(err error, file string) error {
 	var done *source.Error
+	var several interface {
+		error
+		Unwrap() []error
+	}
 	var parse syntax.Error
 	var unresolved resolve.ErrorList
 	var eval *starlark.EvalError
 	switch {
+	case errors.As(err, &several):
+		return several
 	case errors.As(err, &done):
 		return done
 	case errors.As(err, &parse):
@@ -115,6 +121,9 @@ func (s *session) frames(stack starlark.CallStack) []frame {
 		f := frame{pos: position(at.Pos), top: at.Name == "<toplevel>"}
 		if f.call = m.calls[placeOf(at.Pos)]; f.call != nil {
 			f.pos = position(callPosition(f.call))
+		}
+		if n := len(frames); n > 0 && frames[n-1].pos == f.pos {
+			continue // a function that was not entered: the call says it all
 		}
 		frames = append(frames, f)
 	}

@@ -13,21 +13,23 @@ import (
 
 // limits bounds what the files of one Load can use.
 type limits struct {
-	steps  uint64 // executed instructions
-	heap   uint64 // bytes that the process may grow by
-	source int64  // bytes of one file
-	loads  int    // files that load each other in a row
-	shell  int    // pipeline steps
-	values int    // elements or bytes that one operation may make
+	steps    uint64 // executed instructions
+	heap     uint64 // bytes that the process may grow by
+	source   int64  // bytes of one file
+	loads    int    // files that load each other in a row
+	defined  int    // pipeline steps
+	elements int    // of a list that one operation makes
+	text     int    // bytes of a string that one operation makes
 }
 
 var defaultLimits = limits{
-	steps:  50_000_000, // about two seconds
-	heap:   512 << 20,
-	source: 1 << 20,
-	loads:  64,
-	shell:  100_000,
-	values: 10_000_000,
+	steps:    50_000_000, // about two seconds
+	heap:     512 << 20,
+	source:   1 << 20,
+	loads:    64,
+	defined:  100_000,
+	elements: 1_000_000,
+	text:     16 << 20,
 }
 
 const (
@@ -51,7 +53,7 @@ func (l limits) run(ctx context.Context, thread *starlark.Thread, program func()
 		t.Cancel(fmt.Sprintf("stopped after %d million instructions: is there a loop without end?", l.steps/1_000_000))
 	}
 	done := make(chan error, 1)
-	go func() { done <- program() }()
+	go func() { done <- recovered(program) }()
 
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
@@ -80,6 +82,17 @@ func (l limits) run(ctx context.Context, thread *starlark.Thread, program func()
 			return stopped
 		}
 	}
+}
+
+// recovered turns a panic of the interpreter into an error: the program that
+// provoked it is to blame, not the process.
+func recovered(program func() error) (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("load the pipelines: the interpreter failed: %v", fault)
+		}
+	}()
+	return program()
 }
 
 // heap returns the bytes of all objects on the heap.

@@ -10,24 +10,28 @@ type place struct{ line, col int32 }
 func placeOf(p syntax.Position) place { return place{p.Line, p.Col} }
 
 // prepare returns the calls of a file by the place that the interpreter
-// gives them, their opening parenthesis, and wraps the right operand of every
-// multiplication, so that its result is bounded: the interpreter itself would
-// make 16 GiB in one instruction.
+// gives them, their opening parenthesis, and puts guards around the operands
+// of what can make enormous values in one instruction.
 func prepare(file *syntax.File) map[place]*syntax.CallExpr {
 	calls := make(map[place]*syntax.CallExpr)
 	syntax.Walk(file, func(n syntax.Node) bool {
 		switch n := n.(type) {
+		case *syntax.CallExpr:
+			if !isGuard(n) {
+				calls[placeOf(n.Lparen)] = n
+			}
 		case *syntax.BinaryExpr:
-			if n.Op == syntax.STAR {
-				n.Y = wrapFactor(n.OpPos, n.Y)
+			switch n.Op {
+			case syntax.STAR:
+				n.Y = guard(factorName, n.OpPos, n.Y)
+			case syntax.PERCENT:
+				n.X = guard(formatName, n.OpPos, n.X)
 			}
 		case *syntax.AssignStmt:
-			if n.Op == syntax.STAR_EQ {
-				n.RHS = wrapFactor(n.OpPos, n.RHS)
-			}
-		case *syntax.CallExpr:
-			if id, ok := n.Fn.(*syntax.Ident); !ok || id.Name != factorName {
-				calls[placeOf(n.Lparen)] = n
+			prepareAssignment(n)
+		case *syntax.DotExpr:
+			if boundedMethods[n.Name.Name] != nil {
+				n.X = guard(textName, n.Dot, n.X)
 			}
 		}
 		return true
@@ -35,13 +39,32 @@ func prepare(file *syntax.File) map[place]*syntax.CallExpr {
 	return calls
 }
 
-func wrapFactor(pos syntax.Position, x syntax.Expr) syntax.Expr {
+// prepareAssignment guards x *= y, and turns x %= y into x = x % y, whose
+// left operand is guarded next.
+func prepareAssignment(n *syntax.AssignStmt) {
+	switch n.Op {
+	case syntax.STAR_EQ:
+		n.RHS = guard(factorName, n.OpPos, n.RHS)
+	case syntax.PERCENT_EQ:
+		if id, ok := n.LHS.(*syntax.Ident); ok {
+			x := &syntax.Ident{NamePos: id.NamePos, Name: id.Name}
+			n.Op, n.RHS = syntax.EQ, &syntax.BinaryExpr{X: x, OpPos: n.OpPos, Op: syntax.PERCENT, Y: n.RHS}
+		}
+	}
+}
+
+func guard(name string, pos syntax.Position, x syntax.Expr) syntax.Expr {
 	return &syntax.CallExpr{
-		Fn:     &syntax.Ident{NamePos: pos, Name: factorName},
+		Fn:     &syntax.Ident{NamePos: pos, Name: name},
 		Lparen: pos,
 		Args:   []syntax.Expr{x},
 		Rparen: pos,
 	}
+}
+
+func isGuard(call *syntax.CallExpr) bool {
+	id, ok := call.Fn.(*syntax.Ident)
+	return ok && (id.Name == factorName || id.Name == formatName || id.Name == textName)
 }
 
 // callPosition is where a call's function is named.

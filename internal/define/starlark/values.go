@@ -52,7 +52,7 @@ func (s *step) Attr(name string) (starlark.Value, error) {
 	case name == "name":
 		return starlark.String(s.spec.Name), nil
 	}
-	return nil, nil
+	return nil, starlark.NoSuchAttrError(fmt.Sprintf("a step has no attribute %q: there are .name and .sh(…)", name))
 }
 
 // barrier stands for all of its steps.
