@@ -150,6 +150,12 @@ var helpers = map[string]func() error{
 	"overlay": overlayHelper,
 	"capture": captureHelper,
 	"loop":    loopHelper,
+	"no mknod": func() error {
+		if err := forbidMknod(); err != nil {
+			return err
+		}
+		return captureHelper()
+	},
 }
 
 // mounted is what the overlay helper answers.
@@ -182,7 +188,7 @@ func overlayHelper() error {
 func mount(t *testing.T, layers []string, flags uintptr) map[string]string {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], append([]string{t.TempDir()}, layers...)...)
-	cmd.Env = append(os.Environ(), "STRATA_TEST_HELPER=overlay")
+	cmd.Env = append(os.Environ(), "STRATA_TEST_HELPER=overlay", "GORACE=atexit_sleep_ms=0")
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: flags,
 	}

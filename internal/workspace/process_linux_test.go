@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/elastic/go-seccomp-bpf"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
@@ -79,7 +80,7 @@ func (p *project) helper(name string, as *syscall.Credential) (*exec.Cmd, *bufio
 		cmd.ExtraFiles = []*os.File{f}
 		cmd.Path = "/proc/self/fd/3"
 	}
-	cmd.Env = append(os.Environ(), "STRATA_TEST_HELPER="+name)
+	cmd.Env = append(os.Environ(), "STRATA_TEST_HELPER="+name, "GORACE=atexit_sleep_ms=0")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
 	stderr := new(strings.Builder)
 	cmd.Stderr = stderr
@@ -298,4 +299,43 @@ func TestAFileThatKeepsChanging(t *testing.T) {
 		t.Errorf("the error is %v", err)
 	}
 	p.capture()
+}
+
+// forbidMknod makes this process's mknod fail, as some file systems' does.
+func forbidMknod() error {
+	return seccomp.LoadFilter(seccomp.Filter{
+		NoNewPrivs: true,
+		Flag:       seccomp.FilterFlagTSync,
+		Policy: seccomp.Policy{
+			DefaultAction: seccomp.ActionAllow,
+			Syscalls:      []seccomp.SyscallGroup{{Action: seccomp.ActionErrno, Names: []string{"mknodat"}}},
+		},
+	})
+}
+
+func TestWithoutWhiteoutsEveryLayerIsWhole(t *testing.T) {
+	p := newProject(t)
+	for _, name := range []string{"a", "d/b", "c"} {
+		p.write(name, name)
+	}
+	for _, change := range []func() error{
+		func() error { return nil },
+		func() error { return os.RemoveAll(p.path("d")) },
+		func() error { return os.WriteFile(p.path("d"), nil, 0o644) },
+	} {
+		must(t, change())
+		cmd, out, stderr := p.helper("no mknod", nil)
+		if _, err := out.ReadString('\n'); err != nil {
+			t.Fatalf("%v: %s", err, stderr)
+		}
+		c, stats := p.capture()
+		if stats.Changed != 0 || len(c.Layers()) != 1 {
+			t.Errorf("%d layers, then %+v", len(c.Layers()), stats)
+		}
+		same(t, "the only layer", tree(t, p.root), stack(t, c.Layers()))
+		must(t, cmd.Process.Kill())
+		if err := cmd.Wait(); err == nil {
+			t.Fatal("the helper ended by itself")
+		}
+	}
 }
