@@ -321,3 +321,69 @@ func TestFollowReportsALostEndOfALog(t *testing.T) {
 		t.Errorf("the error is %v", damaged)
 	}
 }
+
+// TestFollowReadsNoFurtherThanTheJournalTells holds for a log that somebody
+// else has written to.
+func TestFollowReadsNoFurtherThanTheJournalTells(t *testing.T) {
+	runs := t.TempDir()
+	pass(t, runs, "r1")
+	appendTo(t, filepath.Join(runs, "r1", "logs", "build.log"), "alien")
+	want := []string{"run_started", "step_started build", "build: out of r1\n", "step_finished build passed", "run_finished passed"}
+	if diff := cmp.Diff(want, follow(t, open(t, filepath.Join(runs, "r1")), journal.FollowOptions{}).entries); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func appendTo(t *testing.T, path, text string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestFollowForgetsATornLine has a reader see a part of a line that then gives
+// way to another, as after a write that failed halfway.
+func TestFollowForgetsATornLine(t *testing.T) {
+	w := create(t, t.TempDir(), "r1")
+	add(t, w, runStarted("a"))
+	appendTo(t, filepath.Join(w.Dir(), "journal.ndjson"), `{"type":"notice","seq":2,"message":"xx`)
+	next, stop := iter.Pull2(open(t, w.Dir()).Follow(t.Context(), journal.FollowOptions{}))
+	defer stop()
+	if _, err, _ := next(); err != nil {
+		t.Fatal(err)
+	}
+	add(t, w, started("a"))
+	if item, err, _ := next(); err != nil || item.Event.Type != journal.StepStarted {
+		t.Errorf("%v, %v", item.Event, err)
+	}
+}
+
+// TestCloseWakesReaders closes writers while their readers wait for news.
+func TestCloseWakesReaders(t *testing.T) {
+	for range 30 {
+		w := create(t, t.TempDir(), "r1")
+		add(t, w, runStarted("a"), started("a"))
+		got, ended := make(chan struct{}), make(chan error)
+		go func() {
+			var last error
+			for item, err := range w.Run().Follow(t.Context(), journal.FollowOptions{}) {
+				if last = err; err == nil && item.Event.Type == journal.StepStarted {
+					close(got)
+				}
+			}
+			ended <- last
+		}()
+		<-got
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+	}
+}

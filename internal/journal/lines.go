@@ -31,48 +31,47 @@ type lines struct {
 // call may find more. A part of a line is read anew then, because whoever
 // repairs the journal may have replaced it.
 func (l *lines) next() ([]byte, error) {
-	scanned := 0
-	for {
-		if i := bytes.IndexByte(l.buf[l.start+scanned:], '\n'); i >= 0 {
-			line := l.buf[l.start : l.start+scanned+i]
-			l.start += len(line) + 1
-			l.offset += int64(len(line)) + 1
-			l.number++
-			return line, nil
-		}
-		scanned = len(l.buf) - l.start
-		if scanned >= maxLine {
-			return nil, fmt.Errorf("%s:%d: the line is longer than %d bytes", l.file.Name(), l.number+1, maxLine)
-		}
-		more, err := l.fill()
-		if err != nil {
+	if i := bytes.IndexByte(l.buf[l.start:], '\n'); i >= 0 {
+		return l.take(i), nil
+	}
+	l.buf, l.start = l.buf[:0], 0
+	for scanned := 0; scanned < maxLine; scanned = len(l.buf) {
+		if err := l.fill(); err != nil {
 			return nil, err
 		}
-		if !more {
-			l.buf, l.start = l.buf[:0], 0
-			return nil, io.EOF
+		if i := bytes.IndexByte(l.buf[scanned:], '\n'); i >= 0 {
+			return l.take(scanned + i), nil
 		}
 	}
+	return nil, fmt.Errorf("%s:%d: the line is longer than %d bytes", l.file.Name(), l.number+1, maxLine)
 }
 
-// fill reads more of the file behind what is in the buffer.
-func (l *lines) fill() (more bool, err error) {
-	rest := l.buf[l.start:]
+// take returns the line of n bytes that is next in the buffer.
+func (l *lines) take(n int) []byte {
+	line := l.buf[l.start : l.start+n]
+	l.start += n + 1
+	l.offset += int64(n) + 1
+	l.number++
+	return line
+}
+
+// fill reads more of the file behind what is in the buffer, or returns io.EOF.
+func (l *lines) fill() error {
 	switch {
-	case len(rest) >= cap(l.buf)/2:
-		l.buf = append(make([]byte, 0, max(readSize, 2*len(rest))), rest...)
-	case cap(l.buf) > keepSize && len(rest) < readSize/2:
-		l.buf = append(make([]byte, 0, readSize), rest...)
-	default:
-		l.buf = append(l.buf[:0], rest...)
+	case len(l.buf) == 0 && (cap(l.buf) == 0 || cap(l.buf) > keepSize):
+		l.buf = make([]byte, 0, readSize)
+	case len(l.buf) == cap(l.buf):
+		l.buf = append(make([]byte, 0, 2*cap(l.buf)), l.buf...)
 	}
-	l.start = 0
 	n, err := l.file.ReadAt(l.buf[len(l.buf):cap(l.buf)], l.offset+int64(len(l.buf)))
 	l.buf = l.buf[:len(l.buf)+n]
-	if n > 0 || errors.Is(err, io.EOF) {
-		return n > 0, nil
+	switch {
+	case n > 0:
+		return nil
+	case errors.Is(err, io.EOF):
+		return io.EOF
 	}
-	return false, fmt.Errorf("read the journal: %w", err)
+	return fmt.Errorf("read the journal: %w", err)
 }
 
 // eventReader reads the events of a journal and checks that they are a whole:

@@ -20,14 +20,7 @@ func die(t *testing.T, w *journal.Writer, torn string) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	f, err := os.OpenFile(filepath.Join(w.Dir(), "journal.ndjson"), os.O_WRONLY|os.O_APPEND, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.WriteString(torn); err != nil {
-		t.Fatal(err)
-	}
+	appendTo(t, filepath.Join(w.Dir(), "journal.ndjson"), torn)
 }
 
 func TestRecover(t *testing.T) {
@@ -36,7 +29,7 @@ func TestRecover(t *testing.T) {
 	add(t, w, runStarted("a", "b", "c"), started("b"), started("a"))
 	write(t, w, "a", "half a li")
 	add(t, w, finished("b", journal.Passed))
-	die(t, w, `{"type":"step_finished","seq":5,"step":"a","sta`)
+	die(t, w, `{"type":"notice","seq":5,"step":"a","message":"`+strings.Repeat("longer than what is appended ", 100))
 
 	for round := range 2 {
 		recovered, err := journal.Recover(runs, clock())
