@@ -16,6 +16,7 @@ import (
 const (
 	factorName = "*" // around the right operand of *
 	formatName = "%" // around the left operand of %
+	addendName = "+" // around the right operand of +
 	textName   = "." // around what one of boundedMethods is taken from
 )
 
@@ -36,6 +37,12 @@ func (l limits) guards() map[string]implementation {
 		formatName: func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
 			if s, ok := args[0].(starlark.String); ok {
 				return format{s, s, l}, nil
+			}
+			return args[0], nil
+		},
+		addendName: func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+			if n := starlark.Len(args[0]); n > l.text || n > l.elements && !isText(args[0]) {
+				return nil, l.tooLarge("what is added")
 			}
 			return args[0], nil
 		},
@@ -97,8 +104,7 @@ func (l limits) repeatsTooMuch(v, count starlark.Value) bool {
 		return i.BigInt().BitLen()+n.BigInt().BitLen() > l.elements
 	}
 	limit := l.elements
-	switch v.(type) {
-	case starlark.String, starlark.Bytes:
+	if isText(v) {
 		limit = l.text
 	}
 	length := starlark.Len(v)
@@ -107,6 +113,14 @@ func (l limits) repeatsTooMuch(v, count starlark.Value) bool {
 		return false
 	}
 	return !ok || times > int64(limit/length)
+}
+
+func isText(v starlark.Value) bool {
+	switch v.(type) {
+	case starlark.String, starlark.Bytes:
+		return true
+	}
+	return false
 }
 
 func (f format) Binary(op syntax.Token, right starlark.Value, _ starlark.Side) (starlark.Value, error) {

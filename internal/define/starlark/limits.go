@@ -20,6 +20,10 @@ type limits struct {
 	defined  int    // pipeline steps
 	elements int    // of a list that one operation makes
 	text     int    // bytes of a string that one operation makes
+	// grace is how long a stopped program may take to notice. The interpreter
+	// notices before its next instruction; only one very long built-in
+	// operation takes longer.
+	grace time.Duration
 }
 
 var defaultLimits = limits{
@@ -30,6 +34,7 @@ var defaultLimits = limits{
 	defined:  100_000,
 	elements: 1_000_000,
 	text:     16 << 20,
+	grace:    2 * time.Second,
 }
 
 const (
@@ -37,10 +42,6 @@ const (
 	// memory with at most some gigabytes a second, so the limit is passed by
 	// no more than tens of megabytes.
 	watchEvery = 5 * time.Millisecond
-	// stopGrace is how long a stopped program may take to notice. The
-	// interpreter notices before its next instruction; only one very long
-	// built-in operation takes longer.
-	stopGrace = 2 * time.Second
 )
 
 // run executes a program on thread within the limits. It returns when the
@@ -61,7 +62,7 @@ func (l limits) run(ctx context.Context, thread *starlark.Thread, program func()
 	var stopped error
 	var grace <-chan time.Time
 	stop := func(err error) {
-		stopped, ended, grace = err, nil, time.After(stopGrace)
+		stopped, ended, grace = err, nil, time.After(l.grace)
 		ticker.Stop()
 		thread.Cancel(err.Error())
 	}

@@ -1,6 +1,8 @@
 package starlark
 
 import (
+	"strings"
+
 	"go.starlark.net/syntax"
 )
 
@@ -24,6 +26,8 @@ func prepare(file *syntax.File) map[place]*syntax.CallExpr {
 			switch n.Op {
 			case syntax.STAR:
 				n.Y = guard(factorName, n.OpPos, n.Y)
+			case syntax.PLUS:
+				n.Y = guard(addendName, n.OpPos, n.Y)
 			case syntax.PERCENT:
 				n.X = guard(formatName, n.OpPos, n.X)
 			}
@@ -39,12 +43,14 @@ func prepare(file *syntax.File) map[place]*syntax.CallExpr {
 	return calls
 }
 
-// prepareAssignment guards x *= y, and turns x %= y into x = x % y, whose
+// prepareAssignment guards x *= y and x += y, and turns x %= y into x = x % y, whose
 // left operand is guarded next.
 func prepareAssignment(n *syntax.AssignStmt) {
 	switch n.Op {
 	case syntax.STAR_EQ:
 		n.RHS = guard(factorName, n.OpPos, n.RHS)
+	case syntax.PLUS_EQ:
+		n.RHS = guard(addendName, n.OpPos, n.RHS)
 	case syntax.PERCENT_EQ:
 		if id, ok := n.LHS.(*syntax.Ident); ok {
 			x := &syntax.Ident{NamePos: id.NamePos, Name: id.Name}
@@ -54,6 +60,9 @@ func prepareAssignment(n *syntax.AssignStmt) {
 }
 
 func guard(name string, pos syntax.Position, x syntax.Expr) syntax.Expr {
+	if _, ok := x.(*syntax.Literal); ok && name == addendName {
+		return x // no larger than the file
+	}
 	return &syntax.CallExpr{
 		Fn:     &syntax.Ident{NamePos: pos, Name: name},
 		Lparen: pos,
@@ -64,7 +73,7 @@ func guard(name string, pos syntax.Position, x syntax.Expr) syntax.Expr {
 
 func isGuard(call *syntax.CallExpr) bool {
 	id, ok := call.Fn.(*syntax.Ident)
-	return ok && (id.Name == factorName || id.Name == formatName || id.Name == textName)
+	return ok && strings.Contains("*%+.", id.Name)
 }
 
 // callPosition is where a call's function is named.
