@@ -1,0 +1,171 @@
+// Package host is the runner that executes a step's command directly on this
+// machine, in a private copy of the workspace. It isolates nothing: the command
+// sees and can change whatever the user can. It runs where nothing better does.
+//
+// In: a step, the run's capture and the parent's snapshot. Out: the command's
+// output and end, and the workspace afterwards as a snapshot. A snapshot holds
+// the workspace alone; what a step did elsewhere on the machine is not undone,
+// not inherited and not seen by the cache. It never writes to the user's
+// working tree, to a capture or to a committed snapshot, and no process of a
+// step outlives it.
+//
+// A program that uses this package calls [Supervise] first thing in main.
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/strata-ci/strata/pipeline"
+	"github.com/strata-ci/strata/runner"
+)
+
+// DefaultGrace is how long a cancelled step has to end by itself. It is what
+// `docker stop` gives: tools that clean up on SIGTERM are written for it.
+const DefaultGrace = 10 * time.Second
+
+// Options configure a Runner.
+type Options struct {
+	// StateDir is an absolute directory for the steps' workspaces and the
+	// snapshots. It is made when the first step needs it.
+	StateDir string
+	// Grace is the time between asking processes to terminate and killing
+	// them; 0 is DefaultGrace.
+	Grace time.Duration
+}
+
+// Runner is the runner "host". Several of them, also in several processes, can
+// share a state directory.
+type Runner struct {
+	state state
+	grace time.Duration
+}
+
+// New returns a runner. It touches nothing on disk.
+func New(opts Options) (*Runner, error) {
+	if !filepath.IsAbs(opts.StateDir) {
+		return nil, fmt.Errorf("host runner: the state directory %q is not an absolute path", opts.StateDir)
+	}
+	if opts.Grace < 0 {
+		return nil, fmt.Errorf("host runner: the grace time %v is negative", opts.Grace)
+	}
+	if opts.Grace == 0 {
+		opts.Grace = DefaultGrace
+	}
+	return &Runner{state: state{dir: opts.StateDir}, grace: opts.Grace}, nil
+}
+
+// Name returns "host".
+func (r *Runner) Name() string { return "host" }
+
+// ValidateArgs refuses all arguments and limits: the host runner has neither.
+func (r *Runner) ValidateArgs(args json.RawMessage, resources *pipeline.Resources) error {
+	if len(args) > 0 && string(args) != "null" {
+		return errors.New("the host runner takes no runner_args")
+	}
+	if resources != nil && *resources != (pipeline.Resources{}) {
+		return errors.New("the host runner cannot limit CPUs or memory: remove the limits or choose an isolating runner, such as container")
+	}
+	return nil
+}
+
+// Execute runs the step's command in a copy of the workspace, or of the
+// parent's. See [runner.StepRunner].
+func (r *Runner) Execute(ctx context.Context, sc *runner.StepContext, in runner.ExecutorInput) (runner.StepResult, error) {
+	if err := ctx.Err(); err != nil {
+		return runner.StepResult{}, err
+	}
+	if in.Cache.Action == runner.Hit {
+		return runner.StepResult{Snapshot: in.Cache.Ref}, nil
+	}
+	if err := supported(in); err != nil {
+		return runner.StepResult{}, err
+	}
+	room, err := r.state.openRoom(in.StepID)
+	if err != nil {
+		return runner.StepResult{}, runner.AsInfra("make the step's directory", err)
+	}
+	result, err := r.runIn(ctx, sc, in, room)
+	if closeErr := room.close(); err == nil && closeErr != nil {
+		err = runner.AsInfra("remove the step's directory", closeErr)
+	}
+	if err != nil {
+		result.Snapshot = ""
+		return result, ended(ctx, err)
+	}
+	return result, nil
+}
+
+// runIn fills the room, runs the command there and commits.
+func (r *Runner) runIn(ctx context.Context, sc *runner.StepContext, in runner.ExecutorInput, room *room) (runner.StepResult, error) {
+	if err := r.state.fill(ctx, room, in); err != nil {
+		return runner.StepResult{}, err
+	}
+	spec, err := newSpec(in, room)
+	if err != nil {
+		return runner.StepResult{}, err
+	}
+	result, err := r.runCommand(ctx, sc, spec, in.Timeout, room)
+	if err != nil || !result.Passed() || in.Cache.Action != runner.MissBuildAs {
+		return result, err
+	}
+	if err := r.state.commit(room, in.Cache); err != nil {
+		return result, runner.AsInfra(fmt.Sprintf("commit the snapshot %s", in.Cache.Ref), err)
+	}
+	result.Snapshot = in.Cache.Ref
+	return result, nil
+}
+
+// supported refuses what a step asks for and this runner cannot give.
+func supported(in runner.ExecutorInput) error {
+	unsupported := func(format string, args ...any) error {
+		return &runner.InfraError{Op: "run the step on the host", Kind: runner.KindUnsupported, Err: fmt.Errorf(format, args...)}
+	}
+	if in.Step.Network == pipeline.NetworkNone {
+		return unsupported("the host runner cannot take the network away: choose an isolating runner, such as container")
+	}
+	if image := in.Step.Image; image != "" && image != pipeline.ImageHost {
+		return unsupported("the host runner has no images, and the step wants %q: choose another runner, such as container", image)
+	}
+	if in.Cache.Action == runner.MissBuildAs && !validRef(in.Cache.Ref) {
+		return unsupported("%q cannot name a snapshot", in.Cache.Ref)
+	}
+	return nil
+}
+
+// ended returns the context's error where the context ended the work, else err
+// as an infrastructure error.
+func ended(ctx context.Context, err error) error {
+	if cause := ctx.Err(); cause != nil && errors.Is(err, cause) {
+		return cause
+	}
+	return runner.AsInfra("run the step on the host", err)
+}
+
+// ReapSnapshots removes the snapshots; those that do not exist are no error.
+func (r *Runner) ReapSnapshots(ctx context.Context, refs []runner.SnapshotRef) error {
+	var errs []error
+	for _, ref := range refs {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		if err := r.state.reap(ref); err != nil {
+			errs = append(errs, fmt.Errorf("remove the snapshot %s: %w", ref, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Sweep removes what steps left that were interrupted by a crash of their
+// Strata process. Steps that run at the moment, also in other processes, are
+// not touched. Call it once at the start.
+func (r *Runner) Sweep(ctx context.Context) error {
+	if err := r.state.sweep(ctx); err != nil {
+		return fmt.Errorf("sweep %s: %w", r.state.dir, err)
+	}
+	return nil
+}
