@@ -63,6 +63,9 @@ func (f *Fork) Lowers(tree Tree, at string, base ...string) (lowers []string, ch
 	if !hidden {
 		lowers = append(lowers, base...)
 	}
+	if len(lowers) == 0 {
+		lowers = []string{f.store.emptyDir()} // overlayfs needs one
+	}
 	return lowers, changed, nil
 }
 
@@ -80,27 +83,21 @@ func (f *Fork) Overlay(tree Tree, at string, lowers []string) (Overlay, error) {
 // Adopt makes an overlay that was made outside of the fork one of its own. It
 // must not be mounted any more.
 func (f *Fork) Adopt(o Overlay) error {
-	dir := f.nextDir()
-	if err := os.Rename(filepath.Dir(o.Upper), dir); err != nil {
+	own := overlayAt(f.nextDir(), o.Tree, o.At, o.Lowers)
+	if err := errors.Join(os.Rename(o.Upper, own.Upper), os.Rename(o.Work, own.Work)); err != nil {
 		return runner.AsInfra("fork a snapshot", err)
 	}
-	o.Upper, o.Work = filepath.Join(dir, "upper"), filepath.Join(dir, "work")
-	f.overlays = append(f.overlays, o)
+	f.overlays = append(f.overlays, own)
 	return nil
 }
 
 func (f *Fork) nextDir() string { return filepath.Join(f.dir, strconv.Itoa(len(f.overlays))) }
 
-// NewOverlay makes the directories of an overlay over lowers in the new
-// directory dir.
-func NewOverlay(dir string, tree Tree, at string, lowers []string) (Overlay, error) {
-	o := Overlay{Tree: tree, At: at, Lowers: lowers, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work")}
-	dirs := []string{dir, o.Upper, o.Work}
-	if len(o.Lowers) == 0 {
-		o.Lowers = []string{filepath.Join(dir, "empty")}
-		dirs = append(dirs, o.Lowers[0])
-	}
-	for _, d := range dirs {
+// NewOverlay makes the directories of an overlay over lowers; their names
+// start with prefix.
+func NewOverlay(prefix string, tree Tree, at string, lowers []string) (Overlay, error) {
+	o := overlayAt(prefix, tree, at, lowers)
+	for _, d := range []string{o.Upper, o.Work} {
 		if err := os.Mkdir(d, 0o755); err != nil {
 			return Overlay{}, runner.AsInfra("fork a snapshot", err)
 		}
@@ -110,6 +107,10 @@ func NewOverlay(dir string, tree Tree, at string, lowers []string) (Overlay, err
 		return Overlay{}, runner.AsInfra("fork a snapshot", err)
 	}
 	return o, nil
+}
+
+func overlayAt(prefix string, tree Tree, at string, lowers []string) Overlay {
+	return Overlay{Tree: tree, At: at, Lowers: lowers, Upper: prefix + "-upper", Work: prefix + "-work"}
 }
 
 // resolve returns the directories at a path of the layers' trees, topmost

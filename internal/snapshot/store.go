@@ -47,7 +47,7 @@ const recordVersion = 1
 
 // Open opens the store in dir and creates it on first use.
 func Open(dir string) (*Store, error) {
-	for _, sub := range []string{"snapshots", "layers", "active"} {
+	for _, sub := range []string{"snapshots", "layers", "active", "empty"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return nil, fmt.Errorf("open the snapshot store: %w", err)
 		}
@@ -207,6 +207,9 @@ func (s *Store) read(ref runner.SnapshotRef) (record, error) {
 	}
 	return rec, nil
 }
+
+// emptyDir returns a directory that stays empty.
+func (s *Store) emptyDir() string { return filepath.Join(s.dir, "empty") }
 
 func (s *Store) recordFile(ref runner.SnapshotRef) string {
 	return filepath.Join(s.dir, "snapshots", string(ref)+".json")
