@@ -71,13 +71,15 @@ func (t Text) Line(n int) string {
 	return t[n-1]
 }
 
-// width is how much of a line an excerpt shows.
-const width = 100
+const (
+	width   = 100     // how many characters of a line an excerpt shows
+	longest = 1 << 20 // bytes of a line that is worth an excerpt
+)
 
 // Excerpt returns the line with its number, and below it a caret at the
 // column; "" if there is no line to show. Long lines are cut around the column.
 func Excerpt(pos pipeline.Position, line string) string {
-	if pos.Line < 1 || strings.TrimSpace(line) == "" {
+	if pos.Line < 1 || len(line) > longest || strings.TrimSpace(line) == "" {
 		return ""
 	}
 	runes := []rune(strings.ToValidUTF8(line, "\uFFFD"))

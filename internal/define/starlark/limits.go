@@ -27,7 +27,7 @@ type limits struct {
 }
 
 var defaultLimits = limits{
-	steps:    50_000_000, // about two seconds
+	steps:    50_000_000, // far more than pipelines need; about a second
 	heap:     512 << 20,
 	source:   1 << 20,
 	loads:    64,
@@ -37,12 +37,10 @@ var defaultLimits = limits{
 	grace:    2 * time.Second,
 }
 
-const (
-	// watchEvery is how often the heap is looked at. A program fills fresh
-	// memory with at most some gigabytes a second, so the limit is passed by
-	// no more than tens of megabytes.
-	watchEvery = 5 * time.Millisecond
-)
+// watchEvery is how often the heap is looked at. A program fills fresh memory
+// with at most some gigabytes a second, so the limit is passed by no more than
+// tens of megabytes.
+const watchEvery = 5 * time.Millisecond
 
 // run executes a program on thread within the limits. It returns when the
 // program has ended. The exception is a program in a built-in operation that
