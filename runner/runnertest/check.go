@@ -112,11 +112,36 @@ func (c *check) sh(script string) string {
 // pass executes a step that must pass, and returns its standard output.
 func (c *check) pass(s step) string {
 	c.Helper()
-	o := c.do(s)
-	if o.err != nil || !o.Passed() {
-		c.Fatalf("the step did not pass: %v\nscript: %s", o, s.sh)
+	out, ok := c.try(s)
+	if !ok {
+		c.FailNow()
 	}
-	return o.stdout
+	return out
+}
+
+// try is pass for goroutines, which must not end the test.
+func (c *check) try(s step) (stdout string, ok bool) {
+	c.Helper()
+	o := c.do(s)
+	if o.err != nil || !o.Passed() || o.Snapshot != s.commit {
+		c.Errorf("got %v, want a step that passes with the snapshot %q; its script:\n%s", o, s.commit, s.sh)
+		return o.stdout, false
+	}
+	return o.stdout, true
+}
+
+// build commits a step that must pass, and returns its snapshot.
+func (c *check) build(s step) runner.SnapshotRef {
+	c.Helper()
+	s.commit = c.ref()
+	c.pass(s)
+	return s.commit
+}
+
+// in runs a script in a snapshot, commits nothing and returns its output.
+func (c *check) in(parent runner.SnapshotRef, script string) string {
+	c.Helper()
+	return c.pass(step{parent: parent, sh: script})
 }
 
 // running is a step that was started.

@@ -70,14 +70,21 @@ func Run(t *testing.T, factory Factory, props Properties) {
 	before := goleak.IgnoreCurrent()
 	t.Run("suite", func(t *testing.T) {
 		for _, theme := range []struct {
-			name  string
-			tests []test
+			name    string
+			applies bool
+			tests   []test
 		}{
-			{"exit", exitTests},
-			{"output", outputTests},
-			{"env", envTests},
+			{"exit", true, exitTests},
+			{"output", true, outputTests},
+			{"env", true, envTests},
+			{"cancel", true, cancelTests},
+			{"inherit", props.Snapshots, inheritTests},
+			{"snapshot", props.Snapshots, snapshotTests},
 		} {
 			t.Run(theme.name, func(t *testing.T) {
+				if !theme.applies {
+					t.Skip("the runner does not declare Properties.Snapshots")
+				}
 				for _, tt := range theme.tests {
 					t.Run(tt.name, func(t *testing.T) { s.run(t, tt) })
 				}
