@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"path"
@@ -35,9 +34,9 @@ type RunnerSet struct {
 	// Formats holds each runner's snapshot format. Two runners share snapshots
 	// when they are the same or have the same non-empty format.
 	Formats map[string]string
-	// CheckArgs, where not nil, tells what is wrong with a step's runner_args
-	// and resources for an existing runner.
-	CheckArgs func(runner string, args json.RawMessage, resources *Resources) error
+	// CheckStep, where not nil, tells what an existing runner has against a step:
+	// its image, runner_args, network or resources.
+	CheckStep func(runner string, step Step) error
 }
 
 // sharesSnapshots reports whether a step on child can start from a snapshot of parent.
@@ -228,8 +227,7 @@ func (v *validator) runnerOf(s *Step) string {
 }
 
 func (v *validator) runner(i int, s *Step) {
-	args, err := canonicalJSON(s.RunnerArgs)
-	if err != nil {
+	if _, err := canonicalJSON(s.RunnerArgs); err != nil {
 		v.fault(i, "runner_args", "runner_args is not valid JSON: %v", err)
 		return
 	}
@@ -242,9 +240,9 @@ func (v *validator) runner(i int, s *Step) {
 		v.fault(i, "runner", "unknown runner %s%s: there are %s", quote(runner), v.hint(runner, names), strings.Join(names, ", "))
 		return
 	}
-	if v.known.CheckArgs != nil {
-		if err := v.known.CheckArgs(runner, args, s.Resources); err != nil {
-			v.fault(i, "runner_args", "the runner %q does not accept this: %v", runner, err)
+	if v.known.CheckStep != nil {
+		if err := v.known.CheckStep(runner, *s); err != nil {
+			v.fault(i, "runner", "the runner %q cannot run this step: %v", runner, err)
 		}
 	}
 }

@@ -24,9 +24,9 @@ var runners = RunnerSet{
 	Names:   []string{"vm", "host", "container"},
 	Default: "container",
 	Formats: map[string]string{"container": "layers", "vm": "layers"},
-	CheckArgs: func(runner string, args json.RawMessage, _ *Resources) error {
-		if args != nil {
-			return fmt.Errorf("unknown argument %s", args)
+	CheckStep: func(_ string, step Step) error {
+		if step.RunnerArgs != nil {
+			return fmt.Errorf("unknown argument %s", step.RunnerArgs)
 		}
 		return nil
 	},
@@ -91,7 +91,7 @@ func TestValidateFaults(t *testing.T) {
 		"env long":       {func(p *Pipeline) { p.Steps[0].Env = map[string]string{"A": strings.Repeat("x", 128<<10)} }, []string{"steps[0].env: the environment variable A is longer than 128.0 KiB, the most that a process can be given: pass a file"}},
 		"network":        {func(p *Pipeline) { p.Steps[0].Network = "bridge" }, []string{`steps[0].network: unknown network "bridge": use "host" or "none"`}},
 		"runner":         {func(p *Pipeline) { p.Steps[2].Runner = "contaner" }, []string{`steps[2].runner: unknown runner "contaner" (did you mean "container"?): there are container, host, vm`}},
-		"runner args":    {func(p *Pipeline) { p.Steps[2].RunnerArgs = json.RawMessage(`{"x": 1}`) }, []string{`steps[2].runner_args: the runner "container" does not accept this: unknown argument {"x":1}`}},
+		"runner args":    {func(p *Pipeline) { p.Steps[2].RunnerArgs = json.RawMessage(`{"x": 1}`) }, []string{`steps[2].runner: the runner "container" cannot run this step: unknown argument {"x": 1}`}},
 		"malformed args": {func(p *Pipeline) { p.Steps[2].RunnerArgs = json.RawMessage(`{"x"`) }, []string{"steps[2].runner_args: runner_args is not valid JSON: unexpected end of JSON input"}},
 		"two args":       {func(p *Pipeline) { p.Steps[2].RunnerArgs = json.RawMessage(`{}{}`) }, []string{"steps[2].runner_args: runner_args is not valid JSON: invalid character '{' after top-level value"}},
 		"shared":         {func(p *Pipeline) { p.Steps[1].Runner = "vm" }, nil},

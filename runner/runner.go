@@ -9,7 +9,6 @@ package runner
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 	"time"
 
@@ -48,11 +47,12 @@ type SnapshotSharer interface {
 	SnapshotFormat() string
 }
 
-// ArgsValidator is optional. The plan calls it with a step's runner_args
-// (nil where there are none) and resources; an error is a fault of the pipeline.
-// A runner without it accepts no runner_args and no resources.
-type ArgsValidator interface {
-	ValidateArgs(args json.RawMessage, resources *pipeline.Resources) error
+// StepValidator is optional. The plan asks it about every step of that runner;
+// an error is a fault of the pipeline and says what the runner cannot do: an
+// image, runner_args, a network or a limit. Without it a runner is taken to
+// accept every image and network, but no runner_args and no resources.
+type StepValidator interface {
+	ValidateStep(step pipeline.Step) error
 }
 
 // SnapshotRef is the opaque name of a snapshot; empty for none. Its characters

@@ -38,7 +38,7 @@ type Options struct {
 }
 
 // Runner is the container runner. It implements runner.StepRunner,
-// runner.SnapshotReaper, runner.SnapshotSharer, runner.ArgsValidator and io.Closer.
+// runner.SnapshotReaper, runner.SnapshotSharer, runner.StepValidator and io.Closer.
 type Runner struct {
 	store *snapshot.Store
 	image *hostImage
@@ -115,9 +115,12 @@ func parseArgs(data json.RawMessage) (args, error) {
 	return a, nil
 }
 
-// ValidateArgs checks runner_args and whether this machine can apply limits.
-func (r *Runner) ValidateArgs(data json.RawMessage, _ *pipeline.Resources) error {
-	_, err := parseArgs(data)
+// ValidateStep checks the image and runner_args.
+func (r *Runner) ValidateStep(step pipeline.Step) error {
+	if step.Image != "" && step.Image != pipeline.ImageHost {
+		return fmt.Errorf("it knows the image %q only, not %q", pipeline.ImageHost, step.Image)
+	}
+	_, err := parseArgs(step.RunnerArgs)
 	return err
 }
 
@@ -320,6 +323,6 @@ var (
 	_ runner.StepRunner     = (*Runner)(nil)
 	_ runner.SnapshotReaper = (*Runner)(nil)
 	_ runner.SnapshotSharer = (*Runner)(nil)
-	_ runner.ArgsValidator  = (*Runner)(nil)
+	_ runner.StepValidator  = (*Runner)(nil)
 	_ io.Closer             = (*Runner)(nil)
 )

@@ -14,7 +14,6 @@ package host
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -62,13 +61,19 @@ func New(opts Options) (*Runner, error) {
 // Name returns "host".
 func (r *Runner) Name() string { return "host" }
 
-// ValidateArgs refuses all arguments and limits: the host runner has neither.
-func (r *Runner) ValidateArgs(args json.RawMessage, resources *pipeline.Resources) error {
-	if len(args) > 0 && string(args) != "null" {
-		return errors.New("the host runner takes no runner_args")
+// ValidateStep refuses what needs isolation: images, networks, limits and arguments.
+func (r *Runner) ValidateStep(step pipeline.Step) error {
+	if len(step.RunnerArgs) > 0 && string(step.RunnerArgs) != "null" {
+		return errors.New("it takes no runner_args")
 	}
-	if resources != nil && *resources != (pipeline.Resources{}) {
-		return errors.New("the host runner cannot limit CPUs or memory: remove the limits or choose an isolating runner, such as container")
+	if step.Resources != nil && *step.Resources != (pipeline.Resources{}) {
+		return errors.New("it cannot limit CPUs or memory: remove the limits or choose an isolating runner, such as container")
+	}
+	if step.Image != "" && step.Image != pipeline.ImageHost {
+		return fmt.Errorf("it has no images, only this machine's own files: remove image %q or choose another runner", step.Image)
+	}
+	if step.Network == pipeline.NetworkNone {
+		return errors.New("it cannot take the network away: remove network \"none\" or choose an isolating runner, such as container")
 	}
 	return nil
 }
