@@ -94,7 +94,7 @@ func (p Project) WithFile(file string) (Project, error) {
 }
 
 // Load returns the pipelines of all files of a project, in order. What the
-// files print goes to print. At least one pipeline is an error's absence.
+// files print goes to print. None at all is an error.
 //
 // For a file that is not below the root, its own directory bounds what it can
 // load, and places name it by its absolute path.
