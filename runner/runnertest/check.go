@@ -24,8 +24,9 @@ type check struct {
 	suite  *suite
 	marker string // in the environment of all steps of the test
 
-	mu   sync.Mutex
-	refs []runner.SnapshotRef // to be reaped
+	mu        sync.Mutex
+	refs      []runner.SnapshotRef                    // to be reaped
+	workspace map[runner.SnapshotRef]runner.Workspace // of the steps that committed them
 }
 
 // markerVariable is in every step's environment, so that the step's processes
@@ -33,7 +34,7 @@ type check struct {
 const markerVariable = "STRATA_RUNNERTEST"
 
 // unique returns a name that no other test of this machine uses.
-func (s *suite) unique(testing.TB) string {
+func (s *suite) unique() string {
 	return fmt.Sprintf("rt-%d-%d-%d", os.Getpid(), time.Now().UnixNano(), s.count.Add(1))
 }
 
@@ -54,7 +55,7 @@ type step struct {
 	env       []string // added to the usual environment
 	exactEnv  bool     // env is the whole environment
 	dir       string
-	workspace runner.Workspace
+	workspace runner.Workspace // nil for the parent's: a run has one capture
 	parent    runner.SnapshotRef
 	commit    runner.SnapshotRef // to be built; see check.ref
 	durable   bool               // not ephemeral
@@ -193,8 +194,8 @@ func (c *check) input(s step) runner.ExecutorInput {
 	in := runner.ExecutorInput{
 		Step: pipeline.Step{Name: "step", Command: cmd},
 		Env:  env, Dir: s.dir,
-		RunID: c.marker, StepID: c.suite.unique(c),
-		Workspace: s.workspace, Parent: s.parent, Timeout: s.timeout,
+		RunID: c.marker, StepID: c.suite.unique(),
+		Workspace: c.capture(s), Parent: s.parent, Timeout: s.timeout,
 	}
 	switch {
 	case s.hit != "":
@@ -203,6 +204,19 @@ func (c *check) input(s step) runner.ExecutorInput {
 		in.Cache = runner.CacheDecision{Action: runner.MissBuildAs, Ref: s.commit, Ephemeral: !s.durable}
 	}
 	return in
+}
+
+// capture returns the step's workspace and remembers it for the step's children.
+func (c *check) capture(s step) runner.Workspace {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.workspace == nil {
+		s.workspace = c.workspace[s.parent]
+	}
+	if s.commit != "" {
+		c.workspace[s.commit] = s.workspace
+	}
+	return s.workspace
 }
 
 // wait waits for Execute's return.
@@ -284,7 +298,7 @@ func (s *sink) seal() { s.sealed.Store(true) }
 
 // ref returns a new name for a snapshot, which is reaped at the test's end.
 func (c *check) ref() runner.SnapshotRef {
-	ref := runner.SnapshotRef(c.suite.unique(c))
+	ref := runner.SnapshotRef(c.suite.unique())
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.refs = append(c.refs, ref)

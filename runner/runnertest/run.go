@@ -134,7 +134,7 @@ func (s *suite) run(t *testing.T, tt test) {
 	if tt.grace == 0 {
 		tt.grace = longGrace
 	}
-	c := &check{T: t, props: s.props, suite: s, marker: s.unique(t)}
+	c := &check{T: t, props: s.props, suite: s, marker: s.unique(), workspace: map[runner.SnapshotRef]runner.Workspace{}}
 	c.runner = s.factory(t, tt.grace)
 	before := c.leftovers()
 	tt.fn(c)
