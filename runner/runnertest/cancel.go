@@ -29,7 +29,7 @@ var cancelTests = []test{
 		}
 	}},
 	{name: "lets a command end by itself", fn: func(c *check) {
-		o := c.cancelWhenReady(`trap 'echo cleaned up; exit 0' TERM; echo ready; while :; do sleep 1; done`)
+		o := c.cancelWhenReady(`trap 'sleep 0.2; echo cleaned up; exit 0' TERM; echo ready; while :; do sleep 1; done`)
 		c.wantCancelled(o)
 		c.equal("output", o.stdout, "ready\ncleaned up\n")
 	}},
