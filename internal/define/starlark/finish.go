@@ -22,14 +22,12 @@ func (s *session) finish() ([]*pipeline.Pipeline, error) {
 				"the step %q is in no pipeline: give it to pipeline(…), or remove it", st.title())))
 		}
 	}
-	switch {
-	case len(forgotten) > 0:
-		const enough = 20
-		more := len(forgotten) - enough
-		if more > 0 {
-			forgotten = append(forgotten[:enough], fmt.Errorf("… and %d more such steps", more))
-		}
-		return nil, errors.Join(forgotten...)
+	const enough = 20
+	if more := len(forgotten) - enough; more > 0 {
+		forgotten = append(forgotten[:enough], fmt.Errorf("… and %d more such steps", more))
+	}
+	if err := errors.Join(forgotten...); err != nil {
+		return nil, err
 	}
 	return out, nil
 }

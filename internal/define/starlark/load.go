@@ -84,7 +84,6 @@ type module struct {
 	calls   map[place]*syntax.CallExpr
 	globals starlark.StringDict
 	err     error
-	done    bool
 	library bool // another file loads it
 }
 
@@ -151,7 +150,6 @@ func (s *session) execute(thread *starlark.Thread, file string) (*module, error)
 	s.loading = append(s.loading, m)
 	m.err = s.run(thread, m)
 	s.loading = s.loading[:len(s.loading)-1]
-	m.done = true
 	return m, m.err
 }
 
