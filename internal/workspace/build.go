@@ -140,9 +140,7 @@ func (b *builder) hide(it buildItem) error {
 func (b *builder) lowerNames(it buildItem) (list []string, err error) {
 	switch {
 	case b.keep == len(b.from) && it.old != nil: // they show the last capture
-		for i := range it.old.kids {
-			list = append(list, it.old.kids[i].name)
-		}
+		return it.old.names(), nil
 	case b.keep == 1 && it.below:
 		entries, err := os.ReadDir(b.belowPath(it.path))
 		if err != nil {

@@ -2,12 +2,14 @@ package workspace
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -100,6 +102,10 @@ type ruleSet struct {
 	git    *ruleFile // .gitignore files, the nearest first; at the end .git/info/exclude
 	strata *ruleFile // .strataignore files, the nearest first
 	inGit  bool      // below a .git directory, where .gitignore files mean nothing
+
+	// sum is a digest of all that led to these rules: where it is the same, the
+	// same names of a directory are ignored.
+	sum digest
 }
 
 // target is the path that rules are asked about.
@@ -157,25 +163,39 @@ func (f *ruleFile) last(t *target, isGit bool) *rule {
 	return nil
 }
 
+// ignoreFile is what was read from an ignore file.
+type ignoreFile struct {
+	rules []rule
+	sum   digest
+}
+
 // enter returns the rules of the directory dir, given those of its parent and
 // the ignore files that lie in it (nil where there is none).
-func (s ruleSet) enter(dir string, git, strata []rule) ruleSet {
+func (s ruleSet) enter(dir string, git, strata *ignoreFile) ruleSet {
 	base := 0
 	if dir != "" {
 		base = len(dir) + 1
 	}
 	if git != nil {
-		s.git = &ruleFile{rules: git, base: base, outer: s.git}
+		s.git = &ruleFile{rules: git.rules, base: base, outer: s.git}
+		s = s.mix("git", git.sum[:])
 	}
 	if strata != nil {
-		s.strata = &ruleFile{rules: strata, base: base, outer: s.strata}
+		s.strata = &ruleFile{rules: strata.rules, base: base, outer: s.strata}
+		s = s.mix("strata", strata.sum[:])
 	}
 	return s
 }
 
+// mix returns the set with one more cause in its sum.
+func (s ruleSet) mix(kind string, data []byte) ruleSet {
+	s.sum = sha256.Sum256(slices.Concat(s.sum[:], []byte(kind), data))
+	return s
+}
+
 // readRules reads an ignore file. One that does not exist, or is no regular
-// file, has no rules: like git, it does not follow a symlink in the tree.
-func readRules(path string) ([]rule, error) {
+// file, is nil: like git, this does not follow a symlink in the tree.
+func readRules(path string) (*ignoreFile, error) {
 	before, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !before.Mode().IsRegular() {
 		return nil, nil
@@ -202,7 +222,7 @@ func readRules(path string) ([]rule, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read ignore rules: %s: %w", path, err)
 	}
-	return rules, nil
+	return &ignoreFile{rules, sha256.Sum256(data)}, nil
 }
 
 // outerRules returns the rules that come from outside of root, and root's path

@@ -66,7 +66,7 @@ const (
 	indexMagic = "strata workspace index 1\n"
 	indexName  = "index"
 	// minNodeBytes is the size of the smallest node.
-	minNodeBytes = 2 + 4 + 4 + 12 + 4
+	minNodeBytes = 2 + 4 + 4 + 8 + 12 + 12 + 8 + 8 + 2
 )
 
 var errBadIndex = errors.New("the index is damaged")
@@ -106,16 +106,17 @@ func appendNode(b []byte, n *node) []byte {
 	b = appendString(b, n.name)
 	b = le.AppendUint32(b, n.stat.mode)
 	b = le.AppendUint32(b, uint32(n.layer))
-	b = appendInstant(b, n.stat.mtime)
-	if n.isDir() {
-		return le.AppendUint32(b, uint32(len(n.kids)))
-	}
 	b = le.AppendUint64(b, uint64(n.stat.size))
+	b = appendInstant(b, n.stat.mtime)
 	b = appendInstant(b, n.stat.ctime)
 	b = le.AppendUint64(b, n.stat.ino)
 	b = le.AppendUint64(b, n.stat.dev)
-	if n.stat.kind() == typeLink {
+	switch n.stat.kind() {
+	case typeLink:
 		return appendString(b, n.target)
+	case typeDir:
+		b = append(b, byte(n.hints))
+		b = le.AppendUint32(b, uint32(len(n.kids)))
 	}
 	return append(b, n.digest[:]...)
 }
@@ -232,24 +233,25 @@ func (r *reader) node(n *node, layers int) (kids uint32) {
 	layer := r.u32()
 	r.check(layer < uint32(layers))
 	n.layer = int32(layer)
-	n.stat.mtime = r.instant()
-	switch n.stat.kind() {
-	case typeDir:
-		return r.u32()
-	case typeRegular, typeLink:
-	default:
-		r.bad = true
-	}
 	n.stat.size = int64(r.u64())
+	n.stat.mtime = r.instant()
 	n.stat.ctime = r.instant()
 	n.stat.ino = r.u64()
 	n.stat.dev = r.u64()
-	if n.stat.kind() == typeLink {
+	switch n.stat.kind() {
+	case typeLink:
 		n.target = r.str()
-	} else {
-		copy(n.digest[:], r.next(len(n.digest)))
+		return 0
+	case typeDir:
+		n.hints = hints(r.next(1)[0])
+		r.check(n.hints <= maxHints)
+		kids = r.u32()
+	case typeRegular:
+	default:
+		r.bad = true
 	}
-	return 0
+	copy(n.digest[:], r.next(len(n.digest)))
+	return kids
 }
 
 // validNames reports whether the names are sorted, distinct, and safe to join

@@ -205,7 +205,7 @@ func FuzzIgnore(f *testing.F) {
 		if name == "" || len(path) > 4096 {
 			return
 		}
-		ruleSet{}.enter("", parsed, parsed).excluded(dir, name, true)
+		ruleSet{}.enter("", &ignoreFile{rules: parsed}, &ignoreFile{rules: parsed}).excluded(dir, name, true)
 		for i := range parsed {
 			r := &parsed[i]
 			text := path

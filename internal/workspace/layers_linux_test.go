@@ -59,19 +59,28 @@ func edit(r *rapid.T, root string) {
 			r.Fatal(err)
 		}
 	}
-	// What is in the way of a path becomes a directory.
-	mkdir := func(dir string) {
-		for os.MkdirAll(dir, 0o755) != nil {
-			for up := dir; ; up = filepath.Dir(up) {
-				if fi, err := os.Lstat(up); err == nil && !fi.IsDir() {
-					fail(os.Remove(up))
-					break
-				}
+	// walk goes to a directory through no symlink; with make, what is in the
+	// way becomes a directory.
+	walk := func(dir string, make bool) bool {
+		rel, err := filepath.Rel(root, dir)
+		fail(err)
+		at := root
+		for _, name := range strings.Split(rel, "/") {
+			at = filepath.Join(at, name)
+			if fi, err := os.Lstat(at); err == nil && fi.IsDir() {
+				continue
 			}
+			if !make {
+				return false
+			}
+			fail(os.RemoveAll(at))
+			fail(os.Mkdir(at, 0o755))
 		}
+		return true
 	}
+	mkdir := func(dir string) { walk(dir, true) }
 	_, err := os.Lstat(path)
-	there := err == nil
+	there := err == nil && walk(filepath.Dir(path), false)
 	switch op := rapid.IntRange(0, 8).Draw(r, "operation"); {
 	case op <= 2:
 		mkdir(filepath.Dir(path))
@@ -141,6 +150,48 @@ func TestEveryCaptureIsTheTree(t *testing.T) {
 		for _, e := range append(earlier, past{last, tree(t, p.root)}, past{fresh, tree(t, p.root)}) {
 			same(t, "an earlier capture, later", e.tree, stack(t, e.capture.Layers()))
 			must(t, e.capture.Close())
+		}
+	})
+}
+
+// A capture that trusts what it knows is what one without a past is.
+func TestARepeatedCaptureIsAFreshOne(t *testing.T) {
+	p := newProject(t)
+	base, count := t.TempDir(), 0
+	rapid.Check(t, func(r *rapid.T) {
+		count++
+		p.root = filepath.Join(base, fmt.Sprint(count))
+		p.state = p.root + "-state"
+		must(t, os.Mkdir(p.root, 0o755))
+		must(t, os.MkdirAll(p.path(".git/info"), 0o755))
+		s := p.open()
+		for i := range rapid.IntRange(2, 6).Draw(r, "captures") {
+			for range rapid.IntRange(0, 3).Draw(r, "edits") {
+				edit(r, p.root)
+			}
+			if rapid.IntRange(0, 2).Draw(r, "rules") == 0 {
+				name := rapid.SampledFrom([]string{".gitignore", "d/.gitignore", ".strataignore", "d/.strataignore", ".git/info/exclude"}).Draw(r, "file")
+				rules := rapid.SampledFrom([]string{"a\n", "d/e\n", "/d/\n", "!a\n", "!/d\n", "g\n!a\n", ".*ignore\n"}).Draw(r, "lines")
+				if fi, err := os.Lstat(filepath.Dir(p.path(name))); err == nil && fi.IsDir() {
+					must(t, os.WriteFile(p.path(name), []byte(rules), 0o644))
+				}
+			}
+			if rapid.IntRange(0, 4).Draw(r, "wait") == 0 {
+				clock := filepath.Join(base, "clock")
+				must(t, os.WriteFile(clock, nil, 0o644))
+				waitForClock(t, clock)
+			}
+			c, _, err := s.Capture(t.Context())
+			must(t, err)
+			fresh := *p
+			fresh.state = fmt.Sprint(p.state, i)
+			f, _, err := fresh.open().Capture(t.Context())
+			must(t, err)
+			same(t, "a repeated capture against a fresh one", stack(t, f.Layers()), stack(t, c.Layers()))
+			if c.ID() != f.ID() {
+				r.Fatalf("the ID is %s, that of a fresh capture %s", c.ID(), f.ID())
+			}
+			must(t, errors.Join(c.Close(), f.Close()))
 		}
 	})
 }
@@ -311,20 +362,31 @@ func TestFullDisk(t *testing.T) {
 	p.write("a", "small")
 	before, _ := p.capture()
 	want := stack(t, before.Layers())
-	p.write("big", strings.Repeat("x", 2<<20))
-	for range 2 {
+	full := func() {
+		t.Helper()
 		err := p.captureError()
 		if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), p.state) {
 			t.Fatalf("a full disk: %v", err)
 		}
 		same(t, "the capture from before", want, stack(t, before.Layers()))
+		for dir, want := range map[string]int{p.state: 3, filepath.Join(p.state, "layers"): 1} {
+			left, err := os.ReadDir(dir)
+			must(t, err)
+			if len(left) != want {
+				t.Errorf("in %s there are %v", dir, left)
+			}
+		}
 	}
-	left, err := os.ReadDir(filepath.Join(p.state, "layers"))
-	must(t, err)
-	if len(left) != 1 {
-		t.Errorf("%d layers are left, want 1", len(left))
-	}
+	p.write("big", strings.Repeat("x", 2<<20))
+	full() // in the layer
+	full()
 	must(t, os.Remove(p.path("big")))
+	must(t, os.Mkdir(p.path("many"), 0o755))
+	for i := range 12_000 {
+		must(t, os.WriteFile(p.path(fmt.Sprint("many/", i)), nil, 0o644))
+	}
+	full() // in the index
+	must(t, os.RemoveAll(p.path("many")))
 	p.write("b", "")
 	after, stats := p.capture()
 	if stats.Changed != 1 || len(after.Layers()) != 2 {

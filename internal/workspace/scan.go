@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,7 +26,7 @@ type scanner struct {
 	last    *index          // nil if there is none
 	limit   int64
 	entries atomic.Int64
-	checked atomic.Int64 // files that were read again and found unchanged
+	checked atomic.Int64 // what was read again although it was in the last capture
 
 	unreadable names
 	special    names // sockets, FIFOs and devices
@@ -50,6 +51,7 @@ func (s *scanner) scan(ctx context.Context, workers int) (*node, error) {
 		return nil, err
 	}
 	s.prefix = prefix
+	rules = rules.mix("place", fmt.Appendf(nil, "%q %q", prefix, slices.Sorted(maps.Keys(s.skip))))
 	st, err := lstat(s.root)
 	if err != nil {
 		return nil, err
@@ -72,7 +74,10 @@ func (s *scanner) unreadableError() error {
 	return &unreadableError{s.root, s.unreadable.sorted(), s.unreadable.total}
 }
 
-func directoryStat(st stat) stat { return stat{mode: st.mode, mtime: st.mtime} }
+func directoryStat(st stat) stat {
+	st.size = 0
+	return st
+}
 
 func (s *scanner) visit(it scanItem, push func(scanItem)) error {
 	d, err := openDirectory(filepath.Join(s.root, filepath.FromSlash(it.path)))
@@ -90,12 +95,7 @@ func (s *scanner) visit(it scanItem, push func(scanItem)) error {
 }
 
 func (s *scanner) list(d directory, it scanItem, push func(scanItem)) error {
-	list, err := d.names(&s.buffers)
-	if err != nil {
-		return err
-	}
-	slices.Sort(list)
-	rules, err := s.enter(it, list)
+	list, rules, known, err := s.names(d, it)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (s *scanner) list(d directory, it scanItem, push func(scanItem)) error {
 			return fmt.Errorf("examine %s: %w", printable(joinPath(it.path, name)), err)
 		}
 		isDir := st.kind() == typeDir
-		if rules.excluded(matchDir, name, isDir) || isDir && len(s.skip) > 0 && s.skip[joinPath(it.path, name)] {
+		if !known && rules.excluded(matchDir, name, isDir) || isDir && len(s.skip) > 0 && s.skip[joinPath(it.path, name)] {
 			continue
 		}
 		for len(left) > 0 && left[0].name < name {
@@ -127,7 +127,7 @@ func (s *scanner) list(d directory, it scanItem, push func(scanItem)) error {
 		if len(left) > 0 && left[0].name == name {
 			old = &left[0]
 		}
-		kid, ok, err := s.entry(d, it.path, name, st, old)
+		kid, ok, err := s.entry(d, it, name, st, old)
 		if err != nil {
 			return err
 		}
@@ -163,32 +163,69 @@ func (s *scanner) matchDir(path string) string {
 	return s.prefix + "/" + path
 }
 
-// enter returns the rules for the entries of a directory.
-func (s *scanner) enter(it scanItem, list []string) (ruleSet, error) {
-	rules := it.rules
+// names returns the sorted names of a directory and the rules for them. If they
+// are known, they are those of the last capture, whose rules were the same, so
+// that nothing else in the directory is of interest: adding or removing a name
+// changes a directory's own time.
+func (s *scanner) names(d directory, it scanItem) (list []string, rules ruleSet, known bool, err error) {
+	if s.sameNames(it) {
+		rules, err = s.enter(it, it.old.hints)
+		if err != nil || rules.sum == it.old.digest {
+			it.now.digest, it.now.hints = it.old.digest, it.old.hints
+			return it.old.names(), rules, true, err
+		}
+	}
+	if it.old != nil && it.old.hints&hasSpecial == 0 {
+		s.checked.Add(1)
+	}
+	if list, err = d.names(&s.buffers); err != nil {
+		return nil, rules, false, err
+	}
+	slices.Sort(list)
+	for name, hint := range map[string]hints{gitIgnoreName: hasGitIgnore, strataIgnoreName: hasStrataIgnore} {
+		if _, there := slices.BinarySearch(list, name); there {
+			it.now.hints |= hint
+		}
+	}
+	rules, err = s.enter(it, it.now.hints)
+	it.now.digest = rules.sum
+	return list, rules, false, err
+}
+
+// sameNames reports whether the directory surely has the names that it had at
+// the last capture.
+func (s *scanner) sameNames(it scanItem) bool {
+	return it.old != nil && it.old.stat == it.now.stat && it.now.stat.ctime != (instant{}) &&
+		!s.last.racy(&it.now.stat) && it.old.hints&hasSpecial == 0
+}
+
+// enter returns the rules for the entries of a directory that has the hinted
+// ignore files.
+func (s *scanner) enter(it scanItem, has hints) (rules ruleSet, err error) {
+	rules = it.rules
 	if filepath.Base(it.path) == gitDirName {
 		rules.inGit = true
 	}
-	var files [2][]rule
-	for i, name := range []string{gitIgnoreName, strataIgnoreName} {
-		if _, there := slices.BinarySearch(list, name); !there || name == gitIgnoreName && rules.inGit {
-			continue
+	read := func(name string) *ignoreFile {
+		f, readErr := readRules(filepath.Join(s.root, filepath.FromSlash(it.path), name))
+		if !unreadable(readErr) { // as an entry of the tree it is reported
+			err = errors.Join(err, readErr)
 		}
-		parsed, err := readRules(filepath.Join(s.root, filepath.FromSlash(it.path), name))
-		if unreadable(err) {
-			continue // the file itself is reported as an entry of the tree
-		}
-		if err != nil {
-			return rules, err
-		}
-		files[i] = parsed
+		return f
 	}
-	return rules.enter(s.matchDir(it.path), files[0], files[1]), nil
+	var git, strata *ignoreFile
+	if has&hasGitIgnore != 0 && !rules.inGit {
+		git = read(gitIgnoreName)
+	}
+	if has&hasStrataIgnore != 0 {
+		strata = read(strataIgnoreName)
+	}
+	return rules.enter(s.matchDir(it.path), git, strata), err
 }
 
 // entry makes the node of one entry of a directory; not ok if it is nothing
 // that a capture holds.
-func (s *scanner) entry(d directory, dir, name string, st stat, old *node) (n node, ok bool, err error) {
+func (s *scanner) entry(d directory, it scanItem, name string, st stat, old *node) (n node, ok bool, err error) {
 	if st.kind() == typeDir {
 		return node{name: name, stat: directoryStat(st)}, true, nil
 	}
@@ -196,7 +233,7 @@ func (s *scanner) entry(d directory, dir, name string, st stat, old *node) (n no
 	if known && old.stat == st && !s.last.racy(&st) {
 		return *old, true, nil
 	}
-	path := joinPath(dir, name)
+	path := joinPath(it.path, name)
 	n = node{name: name, stat: st, layer: pending}
 	switch st.kind() {
 	case typeLink:
@@ -220,6 +257,7 @@ func (s *scanner) entry(d directory, dir, name string, st stat, old *node) (n no
 		return n, true, nil
 	default:
 		s.special.add(path)
+		it.now.hints |= hasSpecial
 		return n, false, nil
 	}
 }

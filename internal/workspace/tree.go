@@ -41,8 +41,8 @@ func (i instant) before(o instant) bool {
 	return i.sec < o.sec || i.sec == o.sec && i.nsec < o.nsec
 }
 
-// stat is what tells that a file was not changed. Of a directory only mode and
-// mtime are set. Where a platform lacks a value it is zero.
+// stat is what tells that a file or directory was not changed. The size of a
+// directory, and what a platform lacks, is zero.
 type stat struct {
 	mode     uint32
 	size     int64
@@ -72,9 +72,20 @@ type node struct {
 	stat   stat
 	kids   []node // of a directory: sorted by name
 	target string // of a symlink
-	digest digest // of a regular file
+	digest digest // of a regular file; of a directory: see ruleSet.sum
 	layer  int32  // position, from the bottom, of the topmost layer that has it
+	hints  hints  // of a directory
 }
+
+// hints say what a directory has besides its children.
+type hints uint8
+
+const (
+	hasGitIgnore    hints = 1 << iota // a .gitignore, captured or not
+	hasStrataIgnore                   // a .strataignore, captured or not
+	hasSpecial                        // a socket, FIFO or device
+	maxHints        = 1<<iota - 1
+)
 
 func (n *node) isDir() bool { return n != nil && n.stat.kind() == typeDir }
 
@@ -90,6 +101,15 @@ func (n *node) kid(name string) *node {
 		return nil
 	}
 	return &n.kids[i]
+}
+
+// names returns the names of the children.
+func (n *node) names() []string {
+	list := make([]string, len(n.kids))
+	for i := range n.kids {
+		list[i] = n.kids[i].name
+	}
+	return list
 }
 
 // count returns the number of nodes below n and n itself.
@@ -109,7 +129,7 @@ func settle(old, now *node) (changed int) {
 	if !old.isDir() {
 		old = nil
 	}
-	dirty := old == nil || old.stat != now.stat
+	dirty := old == nil || !old.stat.sameContent(&now.stat)
 	if old == nil || old.stat.mode != now.stat.mode {
 		changed++
 	}

@@ -28,9 +28,11 @@
 //
 // # How it stays fast and right
 //
-// An index keeps the stat of every captured file. A file is read again only if
+// An index keeps the stat of everything captured. A file is read again only if
 // its stat differs, or if it changed so shortly before the last scan that its
-// stat could not show another change (git's racy rule). Changed files go into a
+// stat could not show another change (git's racy rule). In the same way a
+// directory is listed again only if its stat or the rules for it differ: a name
+// that comes or goes changes its directory's time. Changed files go into a
 // new layer on top of the earlier ones; when there are many, the upper ones
 // become one, by hard links within the state directory. Layers are not synced
 // to disk: after another boot of the machine everything is captured anew.
@@ -276,7 +278,10 @@ func (s *Store) update(ctx context.Context, last *index, stats *Stats) (*index, 
 		return nil, errors.Join(err, removeTree(s.layerPath(newName)))
 	}
 	stats.Files = root.count() - 1
-	return next, saveIndex(s.dir, next)
+	if err := saveIndex(s.dir, next); err != nil {
+		return nil, errors.Join(err, removeTree(s.layerPath(next.layers[len(next.layers)-1])))
+	}
+	return next, nil
 }
 
 // build makes the layer that next needs on those of last.

@@ -229,7 +229,7 @@ func waitForClock(t *testing.T, files ...string) {
 	for _, file := range files {
 		fi, err := os.Lstat(file)
 		must(t, err)
-		for limit := fi.ModTime().Add(50 * time.Millisecond); time.Now().Before(limit); {
+		for limit := fi.ModTime().Add(25 * time.Millisecond); time.Now().Before(limit); {
 			runtime.Gosched()
 		}
 	}
