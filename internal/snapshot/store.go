@@ -31,8 +31,7 @@ const (
 // directories (OVL_MAX_STACK), but takes their names in one page of memory.
 const MaxLayers = 64
 
-// Store is a directory of snapshots and layers. Many processes may use one
-// store at once; each removes only what it made.
+// Store is a directory of snapshots and layers, used by one process.
 type Store struct {
 	dir string
 }
@@ -55,7 +54,7 @@ func Open(dir string) (*Store, error) {
 	return &Store{dir: dir}, nil
 }
 
-// ActiveDir returns the directory of what is in use now. Sweep empties it.
+// ActiveDir returns the directory of what is in use now and no snapshot's.
 func (s *Store) ActiveDir() string { return filepath.Join(s.dir, "active") }
 
 // Layers returns the layer directories of a snapshot, topmost first. An
@@ -130,40 +129,6 @@ func (s *Store) List() ([]runner.SnapshotRef, error) {
 		}
 	}
 	return refs, nil
-}
-
-// Sweep removes what a crash left: the forks of steps that no longer run and
-// layers that belong to no snapshot. The caller makes sure that nothing uses
-// the store meanwhile.
-func (s *Store) Sweep() error {
-	var errs []error
-	active, err := os.ReadDir(filepath.Join(s.dir, "active"))
-	errs = append(errs, err)
-	for _, e := range active {
-		errs = append(errs, RemoveTree(filepath.Join(s.dir, "active", e.Name())))
-	}
-	refs, err := s.List()
-	if err != nil {
-		return errors.Join(append(errs, err)...)
-	}
-	used := map[string]bool{}
-	for _, ref := range refs {
-		rec, err := s.read(ref)
-		if err != nil {
-			return errors.Join(append(errs, err)...)
-		}
-		for _, id := range rec.Layers {
-			used[id] = true
-		}
-	}
-	layers, err := os.ReadDir(filepath.Join(s.dir, "layers"))
-	errs = append(errs, err)
-	for _, e := range layers {
-		if !used[e.Name()] {
-			errs = append(errs, RemoveTree(s.layerDir(e.Name())))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // write stores the record of ref, which must be new.

@@ -40,6 +40,7 @@ type Options struct {
 // Runner is the container runner. It implements runner.StepRunner,
 // runner.SnapshotReaper, runner.SnapshotSharer, runner.StepValidator and io.Closer.
 type Runner struct {
+	live  *live
 	store *snapshot.Store
 	image *hostImage
 	seats *seats
@@ -49,34 +50,43 @@ type Runner struct {
 // New returns a runner, after it has found out by starting a sandbox that this
 // machine can run it. The error says what stands in the way.
 func New(opts Options) (*Runner, error) {
-	store, err := snapshot.Open(opts.StateDir)
+	live, err := openLive(filepath.Join(opts.StateDir, "live"))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open the container runner's state: %w", err)
 	}
-	image, err := openHostImage(filepath.Join(opts.StateDir, "host"), append([]string{opts.StateDir}, opts.Private...))
-	if err != nil {
-		return nil, fmt.Errorf("describe this machine as an image: %w", err)
-	}
-	scratch := filepath.Join(opts.StateDir, "scratch")
-	if err := os.MkdirAll(scratch, 0o755); err != nil {
-		return nil, err
-	}
-	r := &Runner{
-		store: store, image: image, grace: opts.Grace,
-		seats: &seats{config: sandbox.Config{Scratch: scratch}, dir: store.ActiveDir()},
-	}
+	r := &Runner{live: live, grace: opts.Grace}
 	if r.grace == 0 {
 		r.grace = DefaultGrace
 	}
-	seat, err := r.seats.take()
-	if err != nil {
-		return nil, err
+	if err := r.open(opts); err != nil {
+		return nil, errors.Join(err, live.close())
 	}
-	return r, r.seats.put(seat)
+	return r, nil
 }
 
-// Close ends the runner's supervising processes. No step may run any more.
-func (r *Runner) Close() error { return r.seats.close() }
+func (r *Runner) open(opts Options) (err error) {
+	if r.store, err = snapshot.Open(r.live.dir); err != nil {
+		return err
+	}
+	r.image, err = openHostImage(filepath.Join(opts.StateDir, "host"), append([]string{opts.StateDir}, opts.Private...))
+	if err != nil {
+		return fmt.Errorf("describe this machine as an image: %w", err)
+	}
+	scratch := filepath.Join(r.live.dir, "scratch")
+	if err := os.Mkdir(scratch, 0o755); err != nil {
+		return err
+	}
+	r.seats = &seats{config: sandbox.Config{Scratch: scratch}, dir: r.store.ActiveDir()}
+	seat, err := r.seats.take()
+	if err != nil {
+		return err
+	}
+	return r.seats.put(seat)
+}
+
+// Close ends the runner's supervising processes and removes all snapshots. No
+// step may run any more.
+func (r *Runner) Close() error { return errors.Join(r.seats.close(), r.live.close()) }
 
 // Name returns "container".
 func (r *Runner) Name() string { return "container" }
