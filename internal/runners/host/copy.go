@@ -15,15 +15,18 @@ import (
 // which mean nothing without their process. modes overrides the modes of
 // entries, by path in the tree.
 func copyTree(ctx context.Context, src, dst string, modes map[string]fs.FileMode) error {
-	c := copier{ctx: ctx, src: src, dst: dst, modes: modes, links: map[fileID]string{}}
 	info, err := os.Lstat(src)
 	if err != nil {
 		return err
 	}
-	return c.directory(".", info)
+	return newCopier(ctx, src, dst, modes).directory(".", info)
 }
 
-// copier is one run of copyTree.
+func newCopier(ctx context.Context, src, dst string, modes map[string]fs.FileMode) *copier {
+	return &copier{ctx: ctx, src: src, dst: dst, modes: modes, links: map[fileID]string{}}
+}
+
+// copier copies entries from one tree to another.
 type copier struct {
 	ctx      context.Context
 	src, dst string

@@ -3,6 +3,7 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -22,6 +23,8 @@ func linkedFile(info fs.FileInfo) (fileID, bool) {
 	}
 	return fileID{uint64(st.Dev), st.Ino}, true
 }
+
+func notDirectory(err error) bool { return errors.Is(err, unix.ENOTDIR) }
 
 // copyOwner gives dst the owner of info. Only root can give files away; for
 // anybody else all files in a snapshot are their own.

@@ -87,7 +87,7 @@ func (r *Runner) Execute(ctx context.Context, sc *runner.StepContext, in runner.
 	if in.Cache.Action == runner.Hit {
 		return runner.StepResult{Snapshot: in.Cache.Ref}, nil
 	}
-	if err := supported(in); err != nil {
+	if err := r.supported(in); err != nil {
 		return runner.StepResult{}, err
 	}
 	room, err := r.state.openRoom(in.StepID)
@@ -95,8 +95,11 @@ func (r *Runner) Execute(ctx context.Context, sc *runner.StepContext, in runner.
 		return runner.StepResult{}, runner.AsInfra("make the step's directory", err)
 	}
 	result, err := r.runIn(ctx, sc, in, room)
-	if closeErr := room.close(); err == nil && closeErr != nil {
+	switch closeErr := room.close(); {
+	case closeErr != nil && err == nil:
 		err = runner.AsInfra("remove the step's directory", closeErr)
+	case closeErr != nil:
+		sc.Notice(fmt.Sprintf("the step's directory could not be removed: %v", closeErr))
 	}
 	if err != nil {
 		result.Snapshot = ""
@@ -107,7 +110,8 @@ func (r *Runner) Execute(ctx context.Context, sc *runner.StepContext, in runner.
 
 // runIn fills the room, runs the command there and commits.
 func (r *Runner) runIn(ctx context.Context, sc *runner.StepContext, in runner.ExecutorInput, room *room) (runner.StepResult, error) {
-	if err := r.state.fill(ctx, room, in); err != nil {
+	capture, err := r.state.fill(ctx, room, in)
+	if err != nil {
 		return runner.StepResult{}, err
 	}
 	spec, err := newSpec(in, room)
@@ -118,7 +122,7 @@ func (r *Runner) runIn(ctx context.Context, sc *runner.StepContext, in runner.Ex
 	if err != nil || !result.Passed() || in.Cache.Action != runner.MissBuildAs {
 		return result, err
 	}
-	if err := r.state.commit(room, in.Cache); err != nil {
+	if err := r.state.commit(room, capture, in.Cache); err != nil {
 		return result, runner.AsInfra(fmt.Sprintf("commit the snapshot %s", in.Cache.Ref), err)
 	}
 	result.Snapshot = in.Cache.Ref
@@ -126,20 +130,15 @@ func (r *Runner) runIn(ctx context.Context, sc *runner.StepContext, in runner.Ex
 }
 
 // supported refuses what a step asks for and this runner cannot give.
-func supported(in runner.ExecutorInput) error {
-	unsupported := func(format string, args ...any) error {
-		return &runner.InfraError{Op: "run the step on the host", Kind: runner.KindUnsupported, Err: fmt.Errorf(format, args...)}
+func (r *Runner) supported(in runner.ExecutorInput) error {
+	err := r.ValidateStep(in.Step)
+	if err == nil && in.Cache.Action == runner.MissBuildAs && !validRef(in.Cache.Ref) {
+		err = fmt.Errorf("%q cannot name a snapshot", in.Cache.Ref)
 	}
-	if in.Step.Network == pipeline.NetworkNone {
-		return unsupported("the host runner cannot take the network away: choose an isolating runner, such as container")
+	if err == nil {
+		return nil
 	}
-	if image := in.Step.Image; image != "" && image != pipeline.ImageHost {
-		return unsupported("the host runner has no images, and the step wants %q: choose another runner, such as container", image)
-	}
-	if in.Cache.Action == runner.MissBuildAs && !validRef(in.Cache.Ref) {
-		return unsupported("%q cannot name a snapshot", in.Cache.Ref)
-	}
-	return nil
+	return &runner.InfraError{Op: "run the step with the host runner", Kind: runner.KindUnsupported, Err: err}
 }
 
 // ended returns the context's error where the context ended the work, else err

@@ -29,6 +29,7 @@ func TestConformance(t *testing.T) {
 		Signals:   unix,
 		Daemons:   runtime.GOOS == "linux",
 		Snapshots: true,
+		Rebase:    true,
 		Modes:     unix,
 		Symlinks:  unix,
 		HardLinks: unix,

@@ -12,6 +12,9 @@ type fileID struct{}
 // linkedFile reports no links: on Windows hard links are copied as files.
 func linkedFile(fs.FileInfo) (fileID, bool) { return fileID{}, false }
 
+// notDirectory reports nothing: Windows calls it a path that does not exist.
+func notDirectory(error) bool { return false }
+
 // copyOwner does nothing: all files in a snapshot are the user's own.
 func copyOwner(string, fs.FileInfo) error { return nil }
 

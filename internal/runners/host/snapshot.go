@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bufio"
 	"context"
 	"encoding/gob"
 	"errors"
@@ -15,57 +16,107 @@ import (
 // record is what a snapshot remembers beside the files. It is kept in gob,
 // because a path on Unix is any bytes, which JSON cannot hold.
 type record struct {
+	// Capture is the ID of the capture that the files come from; "" for none.
+	Capture string
 	// Modes are the modes of the entries that not even their owner may read,
 	// by path in the workspace. In the snapshot these entries are readable,
 	// so that an ordinary user can copy and remove them.
 	Modes map[string]fs.FileMode
 }
 
-const recordFile = "snapshot.gob"
+const (
+	recordFile = "snapshot.gob"
+	// baselineFile describes the capture, for a child with a newer one. It is
+	// apart from the record because it is large and seldom read.
+	baselineFile = "baseline.gob"
+)
 
 func validRef(ref runner.SnapshotRef) bool { return validName(string(ref)) }
 
-// fill puts the step's files into the empty room: the parent's, or else the
-// capture's.
-func (s state) fill(ctx context.Context, room *room, in runner.ExecutorInput) error {
-	if in.Parent != "" {
-		return s.fork(ctx, in.Parent, room)
+func captureID(w runner.Workspace) string {
+	if w == nil {
+		return ""
 	}
-	if in.Workspace == nil {
+	return w.ID()
+}
+
+// fill puts the step's files into the empty room, and what a snapshot of them
+// has to remember of their capture. It returns the capture's ID.
+func (s state) fill(ctx context.Context, room *room, in runner.ExecutorInput) (string, error) {
+	id := captureID(in.Workspace)
+	if in.Parent == "" {
+		return id, copyCapture(ctx, room, in)
+	}
+	broken := func(err error) error {
+		return &runner.InfraError{Op: fmt.Sprintf("start from the snapshot %s", in.Parent), Kind: runner.KindSnapshot, Err: err}
+	}
+	if !validRef(in.Parent) {
+		return "", broken(fmt.Errorf("there is no snapshot %q", in.Parent))
+	}
+	parent := s.snapshot(string(in.Parent))
+	rec, err := load[record](parent, recordFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", broken(errors.New("it does not exist any more: run the step that makes it again"))
+	}
+	if err != nil {
+		return "", broken(err)
+	}
+	if rec.Capture == id {
+		err = fork(ctx, parent, rec, room)
+	} else {
+		err = rebase(ctx, parent, rec, room, in)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", broken(err) // it was removed while it was copied
+	}
+	return id, err
+}
+
+// copyCapture copies the capture and, for a step that commits, describes it.
+func copyCapture(ctx context.Context, room *room, in runner.ExecutorInput) error {
+	if in.Workspace != nil {
+		if err := in.Workspace.CopyTo(ctx, room.workspace()); err != nil {
+			return fmt.Errorf("copy the workspace: %w", err)
+		}
+	}
+	if in.Cache.Action != runner.MissBuildAs {
 		return nil
 	}
-	if err := in.Workspace.CopyTo(ctx, room.workspace()); err != nil {
-		return fmt.Errorf("copy the workspace: %w", err)
+	base, err := describe(room.workspace())
+	if err != nil {
+		return err
 	}
-	return nil
+	return store(room.dir, baselineFile, base)
 }
 
 // fork copies a snapshot into the room.
-func (s state) fork(ctx context.Context, ref runner.SnapshotRef, room *room) error {
-	broken := func(err error) error {
-		return &runner.InfraError{Op: fmt.Sprintf("start from the snapshot %s", ref), Kind: runner.KindSnapshot, Err: err}
+func fork(ctx context.Context, parent string, rec record, room *room) error {
+	if err := copyTree(ctx, filepath.Join(parent, "workspace"), room.workspace(), rec.Modes); err != nil {
+		return err
 	}
-	if !validRef(ref) {
-		return broken(fmt.Errorf("there is no snapshot %q", ref))
+	// The description never changes, so that all children can share the file.
+	if err := os.Link(filepath.Join(parent, baselineFile), filepath.Join(room.dir, baselineFile)); err == nil {
+		return nil
 	}
-	dir := s.snapshot(string(ref))
-	rec, err := readRecord(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return broken(errors.New("it does not exist any more: run the step that makes it again"))
+	return copyFile(filepath.Join(parent, baselineFile), filepath.Join(room.dir, baselineFile))
+}
+
+// rebase copies the step's own capture into the room and puts on top what the
+// parent has changed in its capture, as an overlay would.
+func rebase(ctx context.Context, parent string, rec record, room *room, in runner.ExecutorInput) error {
+	if err := copyCapture(ctx, room, in); err != nil {
+		return err
 	}
+	old, err := load[baseline](parent, baselineFile)
 	if err != nil {
-		return broken(err)
+		return err
 	}
-	err = copyTree(ctx, filepath.Join(dir, "workspace"), room.workspace(), rec.Modes)
-	if errors.Is(err, fs.ErrNotExist) {
-		return broken(err) // it was removed while it was copied
-	}
-	return err
+	return applyChanges(ctx, old, filepath.Join(parent, "workspace"), room.workspace(), rec.Modes)
 }
 
 // commit makes the room the snapshot of the decision, in place of one with the
 // same name. Without an error the room is gone.
-func (s state) commit(room *room, decision runner.CacheDecision) error {
+func (s state) commit(room *room, capture string, decision runner.CacheDecision) error {
 	for _, dir := range []string{room.tmp(), room.home()} {
 		if err := removeTree(dir); err != nil {
 			return err
@@ -75,7 +126,7 @@ func (s state) commit(room *room, decision runner.CacheDecision) error {
 	if err != nil {
 		return err
 	}
-	if err := writeRecord(room.dir, record{Modes: modes}); err != nil {
+	if err := store(room.dir, recordFile, record{Capture: capture, Modes: modes}); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(s.snapshots(), 0o755); err != nil {
@@ -151,23 +202,26 @@ func openUp(dir string) (map[string]fs.FileMode, error) {
 	return modes, err
 }
 
-func readRecord(dir string) (record, error) {
-	var rec record
-	f, err := os.Open(filepath.Join(dir, recordFile))
+// load reads a file of a snapshot.
+func load[T any](dir, name string) (T, error) {
+	var v T
+	f, err := os.Open(filepath.Join(dir, name))
 	if err != nil {
-		return rec, err
+		return v, err
 	}
 	defer f.Close()
-	if err := gob.NewDecoder(f).Decode(&rec); err != nil {
-		return rec, fmt.Errorf("read %s: %w", f.Name(), err)
+	if err := gob.NewDecoder(bufio.NewReader(f)).Decode(&v); err != nil {
+		return v, fmt.Errorf("read %s: %w", f.Name(), err)
 	}
-	return rec, nil
+	return v, nil
 }
 
-func writeRecord(dir string, rec record) error {
-	f, err := os.Create(filepath.Join(dir, recordFile))
+// store writes a file of a snapshot that is being made.
+func store[T any](dir, name string, v T) error {
+	f, err := os.Create(filepath.Join(dir, name))
 	if err != nil {
 		return err
 	}
-	return errors.Join(gob.NewEncoder(f).Encode(rec), f.Close())
+	w := bufio.NewWriter(f)
+	return errors.Join(gob.NewEncoder(w).Encode(v), w.Flush(), f.Close())
 }
