@@ -5,7 +5,6 @@ package sandbox
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -81,7 +80,7 @@ func Start(cfg Config) (*Cell, error) {
 		return nil, errors.Join(fmt.Errorf("start the sandbox: %w", c.lostError()), c.Close())
 	}
 	var o outcome
-	if err := json.Unmarshal(f.payload, &o); err != nil {
+	if err := f.decode(&o); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	if o.Error != nil {
@@ -155,7 +154,7 @@ func (c *Cell) Run(ctx context.Context, spec Spec, out Output, control Control) 
 func (c *Cell) outcome(f frame, err error) (Result, error) {
 	var o outcome
 	if err == nil {
-		err = json.Unmarshal(f.payload, &o)
+		err = f.decode(&o)
 	}
 	if err != nil {
 		c.lost = true

@@ -32,7 +32,7 @@ func (w *world) mountKept(mounts []Mount) error {
 		if err := os.Mkdir(target, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return asError(StageMount, "mount /"+m.Target, err)
 		}
-		if err := mountOne(m, target); err != nil {
+		if err := mountOne(m, target, ""); err != nil {
 			return err
 		}
 		k := keptMount{upper: m.Upper}

@@ -3,9 +3,10 @@
 package sandbox
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"os/signal"
@@ -24,8 +25,12 @@ func CellMain(args []string) {
 	// A command may send any signal to its PID 1. The kernel drops those without
 	// a handler, and this makes the others harmless: signal(7), pid_namespaces(7).
 	signal.Notify(make(chan os.Signal, 1))
+	unix.Umask(0o022) // a command's, whatever the user's is
+	// Nothing that the owner has open is the command's.
+	err := unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
 	file := os.NewFile(3, "control")
-	conn, err := net.FileConn(file)
+	conn, connErr := net.FileConn(file)
+	err = errors.Join(err, connErr)
 	if err == nil {
 		err = file.Close()
 	}
@@ -55,14 +60,18 @@ func serve(conn *net.UnixConn, scratch string) error {
 		}
 		switch f.kind {
 		case frameTerminate:
+			w.terminating.Store(true)
 			_ = unix.Kill(-1, unix.SIGTERM) // ESRCH: nothing runs any more
 		case frameKill:
+			w.killing.Store(true)
 			_ = unix.Kill(-1, unix.SIGKILL) // as above
 		case frameRun:
 			var spec Spec
-			if err := json.Unmarshal(f.payload, &spec); err != nil || len(f.files) != maxFds {
+			if err := f.decode(&spec); err != nil || len(f.files) != maxFds {
 				return fmt.Errorf("a malformed request: %w", err)
 			}
+			w.terminating.Store(false)
+			w.killing.Store(false)
 			running.Go(func() {
 				result, err := w.run(spec, f.files[0], f.files[1])
 				if err := send(conn, frameResult, outcome{Result: result, Error: asError(StageStart, "run the command", err)}); err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -22,6 +23,9 @@ type world struct {
 	proc    string                  // a /proc to clone
 	sys     string                  // a /sys to clone, empty where the machine has none
 	filter  [2][]bpf.RawInstruction // of ordinary and of nested commands
+
+	// The running command was asked, or is, to end.
+	terminating, killing atomic.Bool
 }
 
 // devices are those of the OCI runtime specification's Linux default list,
@@ -144,7 +148,7 @@ func (w *world) buildRoot(spec Spec) error {
 	root := -1
 	for i, m := range spec.Mounts {
 		if i == 0 {
-			if err := mountOne(m, w.newRoot); err != nil {
+			if err := mountOne(m, w.newRoot, spec.Base); err != nil {
 				return err
 			}
 			var err error
@@ -160,7 +164,7 @@ func (w *world) buildRoot(spec Spec) error {
 			}
 			continue
 		}
-		if err := at(root, m.Target, func(target string) error { return mountOne(m, target) }); err != nil {
+		if err := at(root, m.Target, func(target string) error { return mountOne(m, target, spec.Base) }); err != nil {
 			return err
 		}
 	}
@@ -270,7 +274,8 @@ func at(root int, path string, mount func(target string) error) error {
 	return mount(fmt.Sprintf("/proc/self/fd/%d", fd))
 }
 
-func mountOne(m Mount, target string) error {
+// mountOne mounts m; the working directory must be base, if that is set.
+func mountOne(m Mount, target, base string) error {
 	if len(m.Lowers) == 0 {
 		return bindOne(m, target)
 	}
@@ -279,11 +284,11 @@ func mountOne(m Mount, target string) error {
 	if m.Upper != "" {
 		// A layer is synced when it is kept, by who keeps it, so that the
 		// command's own syncing can be left out.
-		options += ",volatile,upperdir=" + escape(m.Upper) + ",workdir=" + escape(m.Work)
+		options += ",volatile,upperdir=" + escape(m.Upper, base) + ",workdir=" + escape(m.Work, base)
 	}
 	lowers := make([]string, len(m.Lowers))
 	for i, l := range m.Lowers {
-		lowers[i] = escape(l)
+		lowers[i] = escape(l, base)
 	}
 	options += ",lowerdir=" + strings.Join(lowers, ":")
 	if len(options) >= os.Getpagesize() {
@@ -314,8 +319,12 @@ func bindOne(m Mount, target string) error {
 	return nil
 }
 
-// escape protects what overlayfs's options give a meaning to.
-func escape(path string) string {
+// escape protects what overlayfs's options give a meaning to, and shortens
+// what lies in base.
+func escape(path, base string) string {
+	if base != "" {
+		path = strings.TrimPrefix(path, base+"/")
+	}
 	return strings.NewReplacer(`\`, `\\`, `,`, `\,`, `:`, `\:`).Replace(path)
 }
 

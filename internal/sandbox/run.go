@@ -47,6 +47,11 @@ func (w *world) runOnThread(spec Spec, stdout, stderr *os.File) (Result, error) 
 	if err := unix.Unshare(flags); err != nil {
 		return Result{}, asError(StageMount, "make namespaces", err)
 	}
+	if spec.Base != "" {
+		if err := unix.Chdir(spec.Base); err != nil {
+			return Result{}, asError(StageMount, "enter "+spec.Base, err)
+		}
+	}
 	if err := w.buildRoot(spec); err != nil {
 		return Result{}, errors.Join(err, w.leave())
 	}
@@ -88,12 +93,21 @@ func (w *world) execute(spec Spec, stdout, stderr *os.File) (Result, error) {
 	if err != nil {
 		return Result{}, asError(StageStart, "start "+spec.Argv[0], err)
 	}
-	return reap(pid)
+	// What came before there was a process has found none to tell.
+	if w.terminating.Load() {
+		_ = unix.Kill(-1, unix.SIGTERM) // ESRCH: it has ended
+	}
+	if w.killing.Load() {
+		_ = unix.Kill(-1, unix.SIGKILL) // as above
+	}
+	return w.reap(pid)
 }
 
-// reap waits for the command, kills what it left and waits for that too. The
-// cell is PID 1, so every orphan is its child, and it runs nothing else.
-func reap(command int) (Result, error) {
+// reap waits for the command, kills what it left and waits for that too. When
+// all were asked to end, the others get the same time for it as the command: it
+// is for the owner to kill them. The cell is PID 1, so every orphan is its
+// child, and it runs nothing else.
+func (w *world) reap(command int) (Result, error) {
 	var result Result
 	for {
 		var status unix.WaitStatus
@@ -118,6 +132,9 @@ func reap(command int) (Result, error) {
 			result.ExitCode = status.ExitStatus()
 		} else {
 			result.Signal = status.Signal()
+		}
+		if w.terminating.Load() {
+			continue
 		}
 		// Killing all at once leaves no moment to fork out of it.
 		if err := unix.Kill(-1, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {

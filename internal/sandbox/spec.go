@@ -12,37 +12,40 @@ import (
 type Spec struct {
 	// Mounts make up the root, in order; the first is the root itself. The cell
 	// adds /proc, /dev, /sys after them; their mount points must exist.
-	Mounts []Mount `json:"mounts"`
+	Mounts []Mount
+	// Base is a directory that most mounts' paths lie in. The kernel takes a
+	// mount's options in one page, so they are given relative to it.
+	Base string
 	// Argv is the command. A name without a slash is looked up in Env's PATH.
-	Argv []string `json:"argv"`
+	Argv []string
 	// Env is the whole environment, as KEY=VALUE.
-	Env []string `json:"env"`
+	Env []string
 	// Dir is the working directory, absolute in the new root.
-	Dir string `json:"dir"`
+	Dir string
 	// Hostname is what the command sees as the machine's name.
-	Hostname string `json:"hostname"`
+	Hostname string
 	// PrivateNetwork gives a network namespace with a loopback device only.
-	PrivateNetwork bool `json:"private_network,omitempty"`
+	PrivateNetwork bool
 	// Nested lets the command make namespaces and mounts of its own, within its
 	// user namespace. It widens what the command can reach in the kernel.
-	Nested bool `json:"nested,omitempty"`
+	Nested bool
 }
 
 // Mount is one mount of a root.
 type Mount struct {
 	// Target is where it goes: a clean path relative to the new root, "." for
 	// the root itself. Symbolic links in it are never followed.
-	Target string `json:"target"`
+	Target string
 	// Lowers (topmost first), Upper and Work are for an overlay.
-	Lowers []string `json:"lowers,omitempty"`
-	Upper  string   `json:"upper,omitempty"`
-	Work   string   `json:"work,omitempty"`
+	Lowers []string
+	Upper  string
+	Work   string
 	// Source is a file or directory to bind, for a mount without Lowers.
-	Source string `json:"source,omitempty"`
+	Source string
 	// Keep names an overlay that the cell keeps mounted for later commands, for
 	// as long as none has changed anything in it. The name is one path element.
-	Keep     string `json:"keep,omitempty"`
-	ReadOnly bool   `json:"read_only,omitempty"`
+	Keep     string
+	ReadOnly bool
 }
 
 // Result is how a command ended.

@@ -3,8 +3,9 @@
 package sandbox
 
 import (
+	"bytes"
 	"encoding/binary"
-	"encoding/json"
+	"encoding/gob"
 	"fmt"
 	"io"
 	"net"
@@ -42,25 +43,25 @@ type frame struct {
 
 // outcome is the payload of frameReady and frameResult.
 type outcome struct {
-	Result Result `json:"result"`
-	Error  *Error `json:"error,omitempty"`
+	Result Result
+	Error  *Error
 }
 
 func send(conn *net.UnixConn, kind frameKind, payload any, files ...*os.File) error {
-	var body []byte
+	buf := bytes.NewBuffer(make([]byte, headerSize, 4096))
 	if payload != nil {
-		var err error
-		if body, err = json.Marshal(payload); err != nil {
+		// Not JSON: names, arguments and environments may be any bytes.
+		if err := gob.NewEncoder(buf).Encode(payload); err != nil {
 			return err
 		}
 	}
-	if len(body) > maxFrame {
-		return fmt.Errorf("the command and its environment are too large: %d bytes, the limit is %d", len(body), maxFrame)
+	size := buf.Len() - headerSize
+	if size > maxFrame {
+		return fmt.Errorf("the command and its environment are too large: %d bytes, the limit is %d", size, maxFrame)
 	}
-	msg := make([]byte, headerSize, headerSize+len(body))
+	msg := buf.Bytes()
 	msg[0] = byte(kind)
-	binary.BigEndian.PutUint32(msg[1:], uint32(len(body))) //nolint:gosec // bounded by maxFrame
-	msg = append(msg, body...)
+	binary.BigEndian.PutUint32(msg[1:], uint32(size)) //nolint:gosec // bounded by maxFrame
 	var oob []byte
 	if len(files) > 0 {
 		fds := make([]int, len(files))
@@ -105,6 +106,9 @@ func receive(conn *net.UnixConn) (frame, error) {
 	_, err = io.ReadFull(conn, f.payload)
 	return f, err
 }
+
+// decode reads a payload.
+func (f frame) decode(v any) error { return gob.NewDecoder(bytes.NewReader(f.payload)).Decode(v) }
 
 func filesFrom(oob []byte) ([]*os.File, error) {
 	if len(oob) == 0 {

@@ -182,6 +182,7 @@ func (r *Runner) spec(in runner.ExecutorInput, fork *snapshot.Fork, seat *seat) 
 		return sandbox.Spec{}, &runner.InfraError{Op: "read runner_args", Kind: runner.KindUnsupported, Err: err}
 	}
 	spec := sandbox.Spec{
+		Base: r.live.dir,
 		Argv: in.Step.Command.Argv(), Env: withDefaults(in.Env),
 		Dir:            filepath.Join("/workspace", filepath.FromSlash(in.Dir)),
 		Hostname:       "strata",

@@ -7,11 +7,14 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/strata-ci/strata/internal/sandbox"
 	"github.com/strata-ci/strata/pipeline"
 	"github.com/strata-ci/strata/runner"
+	"github.com/strata-ci/strata/runner/runnertest"
 )
 
 func TestMain(m *testing.M) {
@@ -21,28 +24,46 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func TestSmoke(t *testing.T) {
-	r, err := New(Options{StateDir: t.TempDir(), Private: []string{"/root"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	var out bytes.Buffer
-	sc := &runner.StepContext{Stdout: &out, Stderr: &out, Notice: func(string) {}}
-	var parent runner.SnapshotRef
-	for i, cmd := range []string{
-		"id; pwd; ls -la / /dev /root /workspace; cat /proc/mounts; grep -E 'Cap|Sec|NoNew' /proc/self/status; echo hi > a; echo b > /etc/newfile; rm /etc/hostname; ps ax",
-		"cat a /etc/newfile; ls /etc/hostname; exit 3",
-	} {
-		ref := runner.SnapshotRef(fmt.Sprintf("s%d", i))
-		res, err := r.Execute(context.Background(), sc, runner.ExecutorInput{
-			Step: pipeline.Step{Command: pipeline.Command{Shell: cmd}}, RunID: "r", StepID: fmt.Sprint("x", i), Parent: parent,
-			Cache: runner.CacheDecision{Action: runner.MissBuildAs, Ref: ref, Ephemeral: true},
+func TestConformance(t *testing.T) {
+	runnertest.Run(t, func(t testing.TB, grace time.Duration) runner.StepRunner {
+		r, err := New(Options{StateDir: t.TempDir(), Grace: grace})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := r.Close(); err != nil {
+				t.Errorf("close the runner: %v", err)
+			}
 		})
-		parent = ref
-		t.Logf("%+v %v\n%s", res, err, out.String())
-		out.Reset()
+		return r
+	}, runnertest.Properties{
+		Signals: true, Daemons: true, Snapshots: true, Rebase: true,
+		Modes: true, Symlinks: true, HardLinks: true, FIFOs: true,
+		Root:      "/opt",
+		Leftovers: func(r runner.StepRunner) []string { return r.(*Runner).leftovers(t) },
+		Usage: func(r runner.StepRunner) int64 {
+			usage, err := r.(*Runner).store.Usage()
+			if err != nil {
+				t.Error(err)
+			}
+			return int64(usage)
+		},
+	})
+}
+
+// leftovers lists the forks that still exist; those of seats are kept on purpose.
+func (r *Runner) leftovers(t *testing.T) []string {
+	entries, err := os.ReadDir(r.store.ActiveDir())
+	if err != nil {
+		t.Error(err)
 	}
+	var left []string
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), "seat-") {
+			left = append(left, e.Name())
+		}
+	}
+	return left
 }
 
 func BenchmarkChain(b *testing.B) {
