@@ -7,7 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/strata-ci/strata/pipeline"
 )
@@ -15,32 +16,42 @@ import (
 // Usage returns the disk blocks that the store's files occupy, each inode
 // counted once.
 func (s *Store) Usage() (pipeline.Bytes, error) {
-	type inode struct{ dev, ino uint64 }
-	seen := map[inode]bool{}
-	var total pipeline.Bytes
-	err := filepath.WalkDir(s.dir, func(_ string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-			return nil // removed meanwhile, or closed by a step: its own block still counts
-		}
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		st, ok := info.Sys().(*syscall.Stat_t)
-		if !ok {
-			return &os.PathError{Op: "stat", Path: d.Name(), Err: errors.ErrUnsupported}
-		}
-		if id := (inode{st.Dev, st.Ino}); !seen[id] {
-			seen[id] = true
-			total += pipeline.Bytes(st.Blocks * 512) // st_blocks counts units of 512 bytes: stat(2)
-		}
+	u := usage{seen: map[inode]bool{}}
+	err := u.add(s.dir)
+	return u.total, err
+}
+
+type inode struct{ dev, ino uint64 }
+
+type usage struct {
+	seen  map[inode]bool
+	total pipeline.Bytes
+}
+
+func (u *usage) add(path string) error {
+	var st unix.Stat_t
+	err := unix.Lstat(path, &st)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // removed meanwhile
+	}
+	if err != nil {
+		return &os.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	if id := (inode{st.Dev, st.Ino}); !u.seen[id] {
+		u.seen[id] = true
+		u.total += pipeline.Bytes(st.Blocks * 512) // st_blocks counts units of 512 bytes: stat(2)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return nil
-	})
-	return total, err
+	}
+	entries, err := readDir(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if err := u.add(filepath.Join(path, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
