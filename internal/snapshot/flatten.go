@@ -4,7 +4,6 @@ package snapshot
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -26,22 +25,37 @@ func flatten(layers []string, dst string) error {
 		if len(dirs) == 0 {
 			continue
 		}
-		if err := merge(dirs, filepath.Join(dst, string(tree)), hidden); err != nil {
+		if err := mergeLike(dirs, filepath.Join(dst, string(tree)), hidden); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// mergeLike merges, and gives dst the attributes of the topmost directory.
+func mergeLike(dirs []string, dst string, opaque bool) error {
+	if err := merge(dirs, dst, opaque); err != nil {
+		return err
+	}
+	return copyDirAttributes(dirs[0], dst)
+}
+
 // merge writes the union of directories (topmost first) to the new directory
 // dst, opaque if the union hides what lies below it.
-func merge(dirs []string, dst string, opaque bool) error {
+func merge(dirs []string, dst string, opaque bool) (err error) {
 	if err := os.Mkdir(dst, 0o700); err != nil {
 		return err
 	}
+	for _, dir := range dirs {
+		restore, unlockErr := unlock(dir)
+		if unlockErr != nil {
+			return unlockErr
+		}
+		defer func() { err = errors.Join(err, restore()) }()
+	}
 	seen := map[string]bool{}
 	for i, dir := range dirs {
-		entries, err := readDir(dir)
+		entries, err := os.ReadDir(dir)
 		if err != nil {
 			return err
 		}
@@ -61,7 +75,7 @@ func merge(dirs []string, dst string, opaque bool) error {
 			if err != nil {
 				return err
 			}
-			if err := merge(same, filepath.Join(dst, name), hidden); err != nil {
+			if err := mergeLike(same, filepath.Join(dst, name), hidden); err != nil {
 				return err
 			}
 		}
@@ -71,7 +85,7 @@ func merge(dirs []string, dst string, opaque bool) error {
 			return &os.PathError{Op: "setxattr " + opaqueXattr, Path: dst, Err: err}
 		}
 	}
-	return copyDirAttributes(dirs[0], dst)
+	return nil
 }
 
 // stack returns the directories called name in dirs, down to the first that
@@ -93,20 +107,19 @@ func stack(dirs []string, name string) (same []string, hidden bool, err error) {
 	return same, false, nil
 }
 
-// readDir reads a directory, also one whose mode keeps its owner out: the
-// superuser of a step's sandbox is not bound by modes.
-func readDir(dir string) (entries []fs.DirEntry, err error) {
-	entries, err = os.ReadDir(dir)
-	if !errors.Is(err, fs.ErrPermission) {
-		return entries, err
+// unlock makes a directory readable to its owner until restore is called: the
+// superuser of a step's sandbox, whom modes do not bind, may have closed it.
+func unlock(dir string) (restore func() error, err error) {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return nil, err
 	}
-	info, statErr := os.Lstat(dir)
-	if statErr != nil {
-		return nil, errors.Join(err, statErr)
+	const needed = 0o500
+	if os.Geteuid() == 0 || info.Mode().Perm()&needed == needed {
+		return func() error { return nil }, nil
 	}
-	if chmodErr := os.Chmod(dir, 0o700); chmodErr != nil {
-		return nil, errors.Join(err, chmodErr)
+	if err := os.Chmod(dir, info.Mode()|0o700); err != nil {
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.Chmod(dir, info.Mode())) }()
-	return os.ReadDir(dir)
+	return func() error { return os.Chmod(dir, info.Mode()) }, nil
 }

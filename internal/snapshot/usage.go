@@ -28,13 +28,11 @@ type usage struct {
 	total pipeline.Bytes
 }
 
-func (u *usage) add(path string) error {
+func (u *usage) add(path string) (err error) {
 	var st unix.Stat_t
-	err := unix.Lstat(path, &st)
-	if errors.Is(err, fs.ErrNotExist) {
+	if err := unix.Lstat(path, &st); errors.Is(err, fs.ErrNotExist) {
 		return nil // removed meanwhile
-	}
-	if err != nil {
+	} else if err != nil {
 		return &os.PathError{Op: "lstat", Path: path, Err: err}
 	}
 	if id := (inode{st.Dev, st.Ino}); !u.seen[id] {
@@ -44,8 +42,13 @@ func (u *usage) add(path string) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return nil
 	}
-	entries, err := readDir(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	restore, err := unlock(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, restore()) }()
+	entries, err := os.ReadDir(path)
+	if err != nil {
 		return err
 	}
 	for _, e := range entries {
