@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/strata-ci/strata/internal/suggest"
+)
+
+// cli is the grammar of the command line. A field's `complete` tag says which
+// values the shell offers for it; see complete.go.
+type cli struct {
+	Dir string `name:"directory" short:"C" placeholder:"DIR" complete:"dir" help:"Change to DIR first."`
+
+	Run       runCmd       `cmd:"" group:"run" help:"Run a pipeline."`
+	Pipelines pipelinesCmd `cmd:"" group:"run" help:"List the project's pipelines."`
+	Graph     graphCmd     `cmd:"" group:"run" help:"Draw a pipeline."`
+	Render    renderCmd    `cmd:"" group:"run" help:"Print a pipeline as JSON."`
+
+	Doctor  doctorCmd  `cmd:"" group:"setup" help:"Check what this machine can do."`
+	Version versionCmd `cmd:"" group:"setup" help:"Print the version."`
+}
+
+const description = `Strata runs pipelines: every step in a sandbox of its own, every step from its parent's snapshot.`
+
+// newParser returns the parser of the command line, which fills in c. asked is
+// set once help has been asked for and given.
+func newParser(c *cli, a *app, asked *bool) (*kong.Kong, error) {
+	return kong.New(c,
+		kong.Name("strata"),
+		kong.Description(description),
+		kong.Writers(a.stdout, a.stderr),
+		kong.Exit(func(int) { *asked = true }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 100}),
+		kong.ExplicitGroups([]kong.Group{
+			{Key: "run", Title: "Pipelines:"},
+			{Key: "past", Title: "Runs:"},
+			{Key: "setup", Title: "This machine:"},
+		}),
+	)
+}
+
+// main runs one command line, without the program's name, and returns the exit
+// code.
+func (a *app) main(ctx context.Context, args []string) int {
+	return report(a.stderr, a.run(ctx, args))
+}
+
+func (a *app) run(ctx context.Context, args []string) error {
+	var c cli
+	var asked bool
+	parser, err := newParser(&c, a, &asked)
+	if err != nil {
+		return fmt.Errorf("build the command line: %w", err)
+	}
+	if len(args) == 0 {
+		parser.Stdout = a.stderr
+		_, _ = parser.Parse([]string{"--help"})
+		return exit(exitInvalid)
+	}
+	parsed, err := parser.Parse(habits(args))
+	if asked {
+		return nil
+	}
+	if err != nil {
+		return usageError(parser.Model, err)
+	}
+	if c.Dir != "" {
+		if err := a.changeDir(c.Dir); err != nil {
+			return err
+		}
+	}
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	return parsed.Run(a)
+}
+
+// habits turns what people type out of habit into what strata knows.
+func habits(args []string) []string {
+	switch {
+	case args[0] == "help":
+		return append(args[1:len(args):len(args)], "--help")
+	case args[0] == "--version":
+		return append([]string{"version"}, args[1:]...)
+	}
+	return args
+}
+
+// usageError is a mistake on the command line, with where to read on.
+func usageError(model *kong.Application, err error) error {
+	var parse *kong.ParseError
+	if !errors.As(err, &parse) || parse.Context == nil {
+		return invalid(err)
+	}
+	message := err.Error()
+	help := "strata --help"
+	if selected := parse.Context.Selected(); selected != nil {
+		help = selected.FullPath() + " --help"
+	} else if word, ok := unknownCommand(parse); ok {
+		message = fmt.Sprintf("unknown command %q%s", word, suggest.Hint(word, commandNames(model)))
+	}
+	return invalidf("%s\nsee %s", message, help)
+}
+
+// unknownCommand returns the word that stands where a command should.
+func unknownCommand(parse *kong.ParseError) (string, bool) {
+	if !strings.HasPrefix(parse.Error(), "unexpected argument ") {
+		return "", false
+	}
+	word := strings.TrimPrefix(parse.Error(), "unexpected argument ")
+	word, _, _ = strings.Cut(word, ", did you mean ")
+	return word, true
+}
+
+func commandNames(model *kong.Application) []string {
+	var names []string
+	for _, c := range model.Children {
+		if !c.Hidden {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
