@@ -118,10 +118,12 @@ const killedCode = 3
 // kill ends all processes of the job.
 func (t *tree) kill() { _ = windows.TerminateJobObject(t.job, killedCode) }
 
-// wait waits for the command and kills what it leaves behind.
+// wait waits for the command, and kills what it leaves behind.
 func (t *tree) wait() (ending, error) {
 	waitErr := t.command.Wait()
 	t.kill()
+	for t.waitForSome() {
+	}
 	var exit *exec.ExitError
 	if waitErr != nil && !errors.As(waitErr, &exit) {
 		return ending{ExitCode: -1}, runner.AsInfra("wait for the command", errors.Join(waitErr, windows.CloseHandle(t.job)))
@@ -132,6 +134,32 @@ func (t *tree) wait() (ending, error) {
 		return end, runner.AsInfra("close the command's job object", err)
 	}
 	return end, nil
+}
+
+// waitForSome waits for processes of the job, which have been killed, to be
+// gone, and reports whether it had any to wait for.
+func (t *tree) waitForSome() bool {
+	// JOBOBJECT_BASIC_PROCESS_ID_LIST. A longer list comes in pieces.
+	var list struct {
+		Assigned, Listed uint32
+		IDs              [256]uintptr
+	}
+	err := windows.QueryInformationJobObject(t.job, windows.JobObjectBasicProcessIdList,
+		uintptr(unsafe.Pointer(&list)), uint32(unsafe.Sizeof(list)), nil)
+	if err != nil && !errors.Is(err, windows.ERROR_MORE_DATA) {
+		return false
+	}
+	waited := false
+	for _, id := range list.IDs[:min(int(list.Listed), len(list.IDs))] {
+		process, err := windows.OpenProcess(windows.SYNCHRONIZE, false, uint32(id))
+		if err != nil {
+			continue // it is gone
+		}
+		event, err := windows.WaitForSingleObject(process, windows.INFINITE)
+		waited = waited || err == nil && event == windows.WAIT_OBJECT_0
+		_ = windows.CloseHandle(process)
+	}
+	return waited
 }
 
 // usage asks the job what its processes used; see
