@@ -17,12 +17,22 @@ type cli struct {
 	Dir string `name:"directory" short:"C" placeholder:"DIR" complete:"dir" help:"Change to DIR first."`
 
 	Run       runCmd       `cmd:"" group:"run" help:"Run a pipeline."`
+	Init      initCmd      `cmd:"" group:"run" help:"Write a first pipeline for the project."`
 	Pipelines pipelinesCmd `cmd:"" group:"run" help:"List the project's pipelines."`
 	Graph     graphCmd     `cmd:"" group:"run" help:"Draw a pipeline."`
 	Render    renderCmd    `cmd:"" group:"run" help:"Print a pipeline as JSON."`
 
-	Doctor  doctorCmd  `cmd:"" group:"setup" help:"Check what this machine can do."`
-	Version versionCmd `cmd:"" group:"setup" help:"Print the version."`
+	Runs   runsCmd   `cmd:"" group:"past" help:"List runs."`
+	Show   showCmd   `cmd:"" group:"past" help:"Show a run."`
+	Logs   logsCmd   `cmd:"" group:"past" help:"Print the output of steps."`
+	Events eventsCmd `cmd:"" group:"past" help:"Print the events of a run as JSON lines."`
+
+	Doctor     doctorCmd     `cmd:"" group:"setup" help:"Check what this machine can do."`
+	Completion completionCmd `cmd:"" group:"setup" help:"Print a completion script for a shell."`
+	Version    versionCmd    `cmd:"" group:"setup" help:"Print the version."`
+
+	Complete completeCmd `cmd:"" name:"__complete" hidden:"" passthrough:"" help:"Print what could come next on a command line."`
+	Docs     docsCmd     `cmd:"" name:"__docs" hidden:"" help:"Write the reference of the command line."`
 }
 
 const description = `Strata runs pipelines: every step in a sandbox of its own, every step from its parent's snapshot.`

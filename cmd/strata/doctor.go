@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/strata-ci/strata/internal/runners/host"
+	"github.com/strata-ci/strata/pipeline"
+	"github.com/strata-ci/strata/runner"
+)
+
+// doctorCmd is `strata doctor`.
+type doctorCmd struct {
+	JSON bool `name:"json" help:"Print the findings as JSON."`
+}
+
+// finding is one thing that was tried on this machine.
+type finding struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail"`
+	Fix    string `json:"fix,omitempty"`
+	// Needed says that no step can run without it.
+	Needed bool `json:"needed"`
+}
+
+// Run tries everything and fails if something is missing that every run needs.
+func (c *doctorCmd) Run(ctx context.Context, a *app) error {
+	findings := a.examine(ctx)
+	if c.JSON {
+		e := json.NewEncoder(a.stdout)
+		e.SetIndent("", "  ")
+		if err := e.Encode(findings); err != nil {
+			return err
+		}
+	} else {
+		for _, f := range findings {
+			mark := "✓"
+			if !f.OK {
+				mark = "✗"
+			}
+			fmt.Fprintf(a.stdout, "%s %-22s %s\n", mark, f.Name, f.Detail)
+			if f.Fix != "" {
+				fmt.Fprintf(a.stdout, "  %-22s → %s\n", "", f.Fix)
+			}
+		}
+	}
+	for _, f := range findings {
+		if f.Needed && !f.OK {
+			return exit(exitInfra)
+		}
+	}
+	return nil
+}
+
+func (a *app) examine(ctx context.Context) []finding {
+	home, err := a.makeStateDir()
+	if err != nil {
+		return []finding{{
+			Name: "state directory", Needed: true, Detail: err.Error(), Fix: "set STRATA_HOME to a directory that can be written",
+		}}
+	}
+	findings := []finding{{Name: "state directory", OK: true, Needed: true, Detail: home}}
+	findings = append(findings, isolation(ctx, home)...)
+	h, err := host.New(host.Options{StateDir: filepath.Join(home, "hosts")})
+	if err == nil {
+		err = try(ctx, h)
+	}
+	f := finding{Name: "runner host", OK: err == nil, Needed: true, Detail: "works: runs steps without isolation"}
+	if err != nil {
+		f.Detail = err.Error()
+		f.Fix = "install a POSIX shell as sh"
+	}
+	return append(findings, f)
+}
+
+// try runs a step that does nothing.
+func try(ctx context.Context, r runner.StepRunner) error {
+	var out discard
+	result, err := r.Execute(ctx, &runner.StepContext{Stdout: out, Stderr: out, Notice: func(string) {}}, runner.ExecutorInput{
+		Step: pipeline.Step{Name: "probe", Command: pipeline.Command{Shell: "true"}}, RunID: "doctor", StepID: "doctor.probe",
+	})
+	if err == nil && !result.Passed() {
+		err = errors.New("a step that runs `true` did not pass")
+	}
+	return err
+}
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }

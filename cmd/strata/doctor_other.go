@@ -1,0 +1,12 @@
+//go:build !linux
+
+package main
+
+import "context"
+
+// isolation has nothing to try: this system has no isolating runner yet.
+func isolation(context.Context, string) []finding {
+	return []finding{{
+		Name: "isolation", Detail: "this system has no isolating runner", Fix: "run on Linux for isolated steps",
+	}}
+}

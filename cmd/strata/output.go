@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/strata-ci/strata/internal/journal"
+	"github.com/strata-ci/strata/internal/render"
+	"github.com/strata-ci/strata/internal/suggest"
+)
+
+// read passes the items of a run on to show. What is lost of a log is told
+// beside it, and is an error after all that is left has been shown.
+func (a *app) read(items render.Items, show func(render.Items) error) error {
+	var lost error
+	err := show(func(yield func(journal.Item, error) bool) {
+		for item, err := range items {
+			var damaged *journal.DamagedLogError
+			if errors.As(err, &damaged) {
+				lost = errors.Join(lost, err)
+				continue
+			}
+			if !yield(item, err) {
+				return
+			}
+		}
+	})
+	return errors.Join(err, lost)
+}
+
+type logsCmd struct {
+	Step   string `arg:"" optional:"" complete:"past_step" help:"The step whose output is printed as it was, byte for byte. Default: all steps, each line after its step's name."`
+	RunID  string `name:"run" short:"r" placeholder:"RUN" complete:"run" help:"ID of the run, or its beginning. Default: the project's latest run."`
+	Follow bool   `short:"f" help:"Go on until the step, or the run, ends."`
+}
+
+// Run prints the output of one step or of all.
+func (c *logsCmd) Run(ctx context.Context, a *app) error {
+	run, err := a.findRun(c.RunID)
+	if err != nil {
+		return err
+	}
+	if c.Step == "" {
+		items := run.Follow(ctx, journal.FollowOptions{SoFar: !c.Follow})
+		return a.read(items, func(items render.Items) error { return render.Plain(a.stdout, items) })
+	}
+	if err := knownStep(run, c.Step); err != nil {
+		return err
+	}
+	items := run.Follow(ctx, journal.FollowOptions{SoFar: !c.Follow, Step: c.Step})
+	return a.read(items, a.printOutput)
+}
+
+// knownStep returns an error if the run does not have the step.
+func knownStep(run *journal.Run, name string) error {
+	events, err := run.Events()
+	if err != nil {
+		return err
+	}
+	state := journal.Fold(events)
+	if state.Step(name) != nil {
+		return nil
+	}
+	names := make([]string, len(state.Steps))
+	for i, s := range state.Steps {
+		names[i] = s.Name
+	}
+	return invalidf("run %s has no step %q%s: it has %s", run.ID(), name, suggest.Hint(name, names), strings.Join(names, ", "))
+}
+
+// printOutput writes output as it is, and says of a step that never ran why it
+// has none.
+func (a *app) printOutput(items render.Items) error {
+	started := false
+	for item, err := range items {
+		switch {
+		case err != nil:
+			return err
+		case item.Output != nil:
+			if _, err := a.stdout.Write(item.Output.Data); err != nil {
+				return fmt.Errorf("print the output of step %s: %w", item.Output.Step, err)
+			}
+		case item.Event.Type == journal.StepStarted:
+			started = true
+		case item.Event.Type == journal.StepFinished && !started:
+			a.say("step %s did not run: %s", item.Event.Step, render.Ending(item.Event))
+		}
+	}
+	return nil
+}
+
+type eventsCmd struct {
+	RunID  string `arg:"" name:"run" optional:"" complete:"run" help:"ID of the run, or its beginning. Default: the project's latest run."`
+	Follow bool   `short:"f" help:"Go on until the run ends."`
+	Output bool   `help:"Print the output of the steps too, as step_output lines."`
+	Schema bool   `help:"Print the JSON Schema of an event instead."`
+}
+
+// Run prints the journal as it is.
+func (c *eventsCmd) Run(ctx context.Context, a *app) error {
+	if c.Schema {
+		_, err := a.stdout.Write(journal.Schema())
+		return err
+	}
+	run, err := a.findRun(c.RunID)
+	if err != nil {
+		return err
+	}
+	items := run.Follow(ctx, journal.FollowOptions{SoFar: !c.Follow, EventsOnly: !c.Output})
+	return a.read(items, func(items render.Items) error { return render.JSON(a.stdout, items) })
+}

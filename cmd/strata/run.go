@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	"github.com/strata-ci/strata/internal/define"
+	"github.com/strata-ci/strata/internal/engine"
+	"github.com/strata-ci/strata/internal/journal"
+	"github.com/strata-ci/strata/internal/plan"
+	"github.com/strata-ci/strata/internal/render"
+	"github.com/strata-ci/strata/pipeline"
+)
+
+// runCmd is `strata run`.
+type runCmd struct {
+	Pipeline string `arg:"" optional:"" complete:"pipeline" help:"Name of the pipeline; a project's only one needs none."`
+
+	source
+	Jobs      int               `short:"j" placeholder:"N" help:"Run at most N steps at once. Default: the number of processors."`
+	KeepGoing bool              `short:"k" help:"After a failure, run on what does not depend on it."`
+	Step      []string          `placeholder:"NAME" complete:"step" help:"Run only this step and what it needs. Can be repeated."`
+	From      string            `placeholder:"STEP" complete:"step" help:"Run only this step, all after it, and what they need."`
+	DryRun    bool              `help:"Print what would run, and change nothing."`
+	Runner    string            `placeholder:"NAME" help:"Run steps that name no runner with this one."`
+	Env       map[string]string `placeholder:"K=V" help:"Set a variable for every step. Can be repeated."`
+	Format    string            `enum:"auto,tty,plain,json" default:"auto" help:"How to show the run: tty, plain or json. Default: tty on a terminal, else plain."`
+}
+
+// Run runs a pipeline and reports how it ended as the exit code.
+func (c *runCmd) Run(ctx context.Context, a *app) error {
+	if c.Jobs < 0 {
+		return invalidf("--jobs %d: at least one step must be able to run", c.Jobs)
+	}
+	if c.Jobs == 0 {
+		c.Jobs = runtime.NumCPU()
+	}
+	project, p, err := a.choose(ctx, c.source, c.Pipeline)
+	if err != nil {
+		return err
+	}
+	home, err := a.makeStateDir()
+	if err != nil {
+		return err
+	}
+	runners, err := openRunners(home)
+	if err != nil {
+		return err
+	}
+	err = c.runWith(ctx, a, home, project, p, runners)
+	if closeErr := runners.close(); closeErr != nil && err == nil {
+		err = fmt.Errorf("clean up after the run: %w", closeErr)
+	}
+	return err
+}
+
+func (c *runCmd) runWith(ctx context.Context, a *app, home string, project define.Project, p *pipeline.Pipeline, runners *runners) error {
+	made, err := plan.Make(p, &runners.registry, plan.Options{Only: c.Step, From: c.From, Runner: c.Runner, Env: c.Env})
+	if err != nil {
+		return invalid(planError(project, err))
+	}
+	if c.DryRun {
+		return printPlan(a.stdout, made)
+	}
+	ctx, kill, release := interrupts(ctx)
+	defer release()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	e := &engine.Engine{Home: home, Now: a.now, Random: rand.Reader}
+	result, err := e.Run(ctx, engine.Request{
+		Plan: made, Project: project.Root, Jobs: c.Jobs, KeepGoing: c.KeepGoing,
+		Notices: runners.notices, Kill: kill,
+		Watch: func(run *journal.Run) error {
+			err := c.watch(a, run)
+			if err != nil {
+				cancel(fmt.Errorf("the run cannot be shown any more: %w", plainCause(err)))
+			}
+			return err
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if result.WatchErr != nil && !closedPipe(result.WatchErr) {
+		a.say("show the run: %v", result.WatchErr)
+	}
+	if code := engine.ExitCode(result.Status); code != exitPassed {
+		return exit(code)
+	}
+	return nil
+}
+
+// planError shows faults of the pipeline with their source; other errors are
+// the command line's.
+func planError(project define.Project, err error) error {
+	var faults pipeline.Faults
+	if errors.As(err, &faults) {
+		return &pipelineError{root: project.Root, err: err}
+	}
+	return err
+}
+
+// watch shows the run until its end.
+func (c *runCmd) watch(a *app, run *journal.Run) error {
+	// Not the run's own context: a cancelled run is followed to its end too.
+	ctx := context.Background()
+	items := run.Follow(ctx, journal.FollowOptions{})
+	terminal, isTerminal := render.OpenTerminal(a.stderr, a.getenv)
+	switch {
+	case c.Format == "json":
+		return render.JSON(a.stdout, items)
+	case c.Format == "tty", c.Format == "auto" && isTerminal:
+		return render.TTY(ctx, terminal, items)
+	default:
+		return render.Plain(a.stderr, items)
+	}
+}
+
+// interrupts ends the returned context at the first signal to stop, and closes
+// kill at the second. Until release, no signal ends the process.
+func interrupts(parent context.Context) (ctx context.Context, kill <-chan struct{}, release func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 4)
+	// SIGPIPE is among them so that a reader that has gone away shows as an
+	// error of a write, and the run is ended in order.
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	killed, over, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		count := 0
+		for {
+			select {
+			case <-over:
+				return
+			case s := <-signals:
+				if s == syscall.SIGPIPE {
+					continue
+				}
+				switch count++; count {
+				case 1:
+					cancel(fmt.Errorf("%s received", signalName(s)))
+				case 2:
+					close(killed)
+				}
+			}
+		}
+	}()
+	return ctx, killed, func() {
+		signal.Stop(signals)
+		close(over)
+		<-done
+		cancel(nil)
+	}
+}
+
+func signalName(s os.Signal) string {
+	switch s {
+	case os.Interrupt:
+		return "Ctrl-C"
+	case syscall.SIGTERM:
+		return "SIGTERM"
+	case syscall.SIGHUP:
+		return "SIGHUP"
+	}
+	return s.String()
+}
