@@ -37,6 +37,8 @@ type FollowOptions struct {
 	Step string
 	// EventsOnly leaves out the output.
 	EventsOnly bool
+	// SoFar ends the sequence after what there is already, also of a live run.
+	SoFar bool
 	// After is the Seq of the last event that is already known. Output of steps
 	// that had finished by then is not yielded; that of steps that were running
 	// is, from its beginning.
@@ -70,7 +72,7 @@ func (r *Run) follow(ctx context.Context, opts FollowOptions, yield func(Item, e
 	defer f.close()
 	var w watch
 	defer func() { w.close() }()
-	for dead := false; !f.ended; {
+	for dead := opts.SoFar; !f.ended; {
 		progress, err := f.pass()
 		switch {
 		case err != nil:
