@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/strata-ci/strata/internal/filelock"
 )
 
 // The files of a runs directory. A run's directory holds its journal, the logs
@@ -75,21 +77,7 @@ func openGate(runsDir string) (*os.File, error) {
 	if err := os.MkdirAll(runsDir, dirMode); err != nil {
 		return nil, fmt.Errorf("make the directory of runs: %w", err)
 	}
-	return lockFile(filepath.Join(runsDir, gateName))
-}
-
-// lockFile opens path, which is made if need be, and waits for an exclusive
-// lock on it, held until the file is closed or the process ends.
-func lockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode)
-	if err != nil {
-		return nil, err
-	}
-	if err := lockExclusive(f); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
-	return f, nil
+	return filelock.Open(filepath.Join(runsDir, gateName), filelock.Exclusive)
 }
 
 // alive reports whether the process that writes the run still lives.
@@ -102,9 +90,6 @@ func alive(runDir string) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	free, err := tryLockShared(f)
-	if err != nil {
-		return false, fmt.Errorf("probe the lock %s: %w", f.Name(), err)
-	}
-	return !free, nil
+	free, err := filelock.Try(f, filelock.Shared)
+	return !free, err
 }

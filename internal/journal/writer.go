@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/strata-ci/strata/internal/filelock"
 )
 
 // maxLine bounds a line of a journal, for writers and readers. The longest
@@ -68,7 +70,7 @@ func Create(runsDir, runID string, now func() time.Time) (*Writer, error) {
 // openWriter opens the run in dir, making what is missing, and marks it alive.
 // The caller holds the gate.
 func openWriter(dir string, now func() time.Time) (*Writer, error) {
-	marker, err := lockFile(filepath.Join(dir, markerName))
+	marker, err := filelock.Open(filepath.Join(dir, markerName), filelock.Exclusive)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/strata-ci/strata/internal/filelock"
 )
 
 // On disk, layer NAME is layers/NAME/: the directory "tree" that is stacked,
@@ -116,7 +118,7 @@ func (s *Store) sweepLayer(name string) error {
 	if err != nil {
 		return err
 	}
-	free, err := tryLock(lock, true)
+	free, err := filelock.Try(lock, filelock.Exclusive)
 	// Nobody can begin to use it meanwhile: that takes the store's own lock.
 	if err = errors.Join(err, lock.Close()); err != nil || !free {
 		return err
@@ -143,7 +145,7 @@ func removeTree(path string) error {
 // hold takes shared locks on layers.
 func (s *Store) hold(ctx context.Context, layers []string) (locks []*os.File, err error) {
 	for _, name := range layers {
-		lock, err := lockFile(ctx, s.layerPath(name, lockName), false)
+		lock, err := lockFile(ctx, s.layerPath(name, lockName), filelock.Shared)
 		if err != nil {
 			return nil, errors.Join(err, closeAll(locks))
 		}

@@ -47,6 +47,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"time"
+
+	"github.com/strata-ci/strata/internal/filelock"
 )
 
 const (
@@ -185,7 +187,7 @@ func skipped(root string, dirs []string) (map[string]bool, error) {
 // visible to errors.Is. The last capture stays valid after any error.
 func (s *Store) Capture(ctx context.Context) (*Capture, Stats, error) {
 	start := time.Now()
-	lock, err := lockFile(ctx, filepath.Join(s.dir, lockName), true)
+	lock, err := lockFile(ctx, filepath.Join(s.dir, lockName), filelock.Exclusive)
 	if err != nil {
 		return nil, Stats{}, err
 	}

@@ -8,8 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/strata-ci/strata/internal/filelock"
 	"github.com/strata-ci/strata/internal/snapshot"
 )
 
@@ -30,7 +29,7 @@ func openLive(parent string) (*live, error) {
 		return nil, err
 	}
 	// Held while directories appear without their locks.
-	gate, _, err := lock(filepath.Join(parent, "lock"), unix.LOCK_EX)
+	gate, err := filelock.Open(filepath.Join(parent, "lock"), filelock.Exclusive)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +41,7 @@ func openLive(parent string) (*live, error) {
 	if err != nil {
 		return nil, err
 	}
-	own, _, err := lock(filepath.Join(dir, "lock"), unix.LOCK_EX)
+	own, err := filelock.Open(filepath.Join(dir, "lock"), filelock.Exclusive)
 	if err != nil {
 		return nil, err
 	}
@@ -58,36 +57,21 @@ func sweep(parent string) error {
 		return err
 	}
 	for _, dir := range dirs {
-		dead, free, err := lock(filepath.Join(dir, "lock"), unix.LOCK_EX|unix.LOCK_NB)
-		if err != nil {
-			return err
-		}
-		if free {
-			err = snapshot.RemoveTree(dir)
-		}
-		if err := errors.Join(err, dead.Close()); err != nil {
+		if err := sweepOne(dir); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// lock opens a file and locks it, if free says so: LOCK_NB does not wait.
-func lock(path string, how int) (f *os.File, free bool, err error) {
-	f, err = os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+func sweepOne(dir string) error {
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, false, err
+		return err
 	}
-	for {
-		err = unix.Flock(int(f.Fd()), how) //nolint:gosec // a descriptor fits an int
-		switch {
-		case err == nil:
-			return f, true, nil
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EWOULDBLOCK):
-			return f, false, nil
-		default:
-			return nil, false, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
-		}
+	dead, err := filelock.Try(lock, filelock.Exclusive)
+	if dead {
+		err = snapshot.RemoveTree(dir)
 	}
+	return errors.Join(err, lock.Close())
 }

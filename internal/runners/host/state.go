@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/strata-ci/strata/internal/filelock"
 )
 
 // state is the runner's directory:
@@ -22,7 +24,7 @@ type state struct{ dir string }
 func (s state) steps() string                { return filepath.Join(s.dir, "steps") }
 func (s state) snapshots() string            { return filepath.Join(s.dir, "snapshots") }
 func (s state) snapshot(ref string) string   { return filepath.Join(s.snapshots(), ref) }
-func (s state) lock() (*os.File, error)      { return openLock(filepath.Join(s.dir, "lock")) }
+func (s state) lock() string                 { return filepath.Join(s.dir, "lock") }
 func openLock(path string) (*os.File, error) { return os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) }
 
 const lockSuffix = ".lock"
@@ -46,14 +48,11 @@ func (s state) openRoom(id string) (*room, error) {
 	if err := os.MkdirAll(s.steps(), 0o755); err != nil {
 		return nil, err
 	}
-	global, err := s.lock()
+	global, err := filelock.Open(s.lock(), filelock.Shared)
 	if err != nil {
 		return nil, err
 	}
 	defer global.Close()
-	if err := lockShared(global); err != nil {
-		return nil, err
-	}
 	r := &room{dir: filepath.Join(s.steps(), id)}
 	if r.lock, err = openLock(r.dir + lockSuffix); err != nil {
 		return nil, err
@@ -67,7 +66,7 @@ func (s state) openRoom(id string) (*room, error) {
 // makeEmpty takes the room's lock and makes its directories, also where a crash
 // left some.
 func (r *room) makeEmpty() error {
-	held, err := tryLock(r.lock)
+	held, err := filelock.Try(r.lock, filelock.Exclusive)
 	if err != nil {
 		return err
 	}
@@ -92,7 +91,7 @@ func (r *room) makeEmpty() error {
 // close removes what is left of the room and gives up its lock.
 func (r *room) close() error {
 	err := removeTree(r.dir)
-	return errors.Join(err, removeLock(r.lock))
+	return errors.Join(err, filelock.Remove(r.lock))
 }
 
 // sweep removes the rooms whose lock nobody holds.
@@ -122,14 +121,11 @@ func (s state) lockDead() ([]*room, error) {
 	if len(entries) == 0 {
 		return nil, nil
 	}
-	global, err := s.lock()
+	global, err := filelock.Open(s.lock(), filelock.Exclusive)
 	if err != nil {
 		return nil, err
 	}
 	defer global.Close()
-	if err := lockExclusive(global); err != nil {
-		return nil, err
-	}
 	// Read again under the lock: a room is complete or dead from here on.
 	if entries, err = os.ReadDir(s.steps()); err != nil {
 		return nil, err
@@ -146,7 +142,7 @@ func (s state) lockDead() ([]*room, error) {
 		if r.lock, err = openLock(r.dir + lockSuffix); err != nil {
 			return dead, err
 		}
-		held, err := tryLock(r.lock)
+		held, err := filelock.Try(r.lock, filelock.Exclusive)
 		if err == nil && held {
 			dead = append(dead, r)
 			continue
