@@ -9,7 +9,7 @@ import (
 func Advice(e *journal.Error) string {
 	switch runner.InfraKind(e.Kind) {
 	case runner.KindDiskFull:
-		return "free some space, or let `strata cache` remove old snapshots, and run again"
+		return "free some space on that file system, or set STRATA_HOME to a directory on another, and run again"
 	case runner.KindUnsupported:
 		return "`strata doctor` says what this machine lacks and how to get it"
 	case runner.KindStart:
