@@ -24,11 +24,12 @@ var ErrLost = errors.New("the sandbox's supervising process is gone")
 
 // Cell is a supervising process that runs one command at a time.
 type Cell struct {
-	cmd    *exec.Cmd
-	conn   *net.UnixConn
-	stderr *bytes.Buffer
-	group  *group // nil where the machine has no usable cgroups
-	lost   bool
+	cmd     *exec.Cmd
+	conn    *net.UnixConn
+	stderr  *bytes.Buffer
+	cgroups *Cgroups // nil where the machine has no usable ones
+	group   *group   // of commands without limits of their own, once there was one
+	lost    bool
 }
 
 // Config says how to start a cell.
@@ -36,7 +37,7 @@ type Config struct {
 	// Scratch is an existing directory that the cell covers with mounts of its
 	// own, in its own mount namespace.
 	Scratch string
-	// Cgroups is where cells get control groups of their own; nil for none.
+	// Cgroups is where commands get control groups; nil for none.
 	Cgroups *Cgroups
 }
 
@@ -55,7 +56,7 @@ func Start(cfg Config) (*Cell, error) {
 		return nil, fmt.Errorf("open the cell's socket: %w", err)
 	}
 
-	c := &Cell{conn: conn.(*net.UnixConn), stderr: new(bytes.Buffer)}
+	c := &Cell{conn: conn.(*net.UnixConn), stderr: new(bytes.Buffer), cgroups: cfg.Cgroups}
 	c.cmd = exec.Command("/proc/self/exe")
 	c.cmd.Args = []string{"strata", cellArg, cfg.Scratch}
 	c.cmd.Env = []string{} // the cell must know nothing of the user's environment
@@ -71,9 +72,6 @@ func Start(cfg Config) (*Cell, error) {
 	}
 	if err := c.cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start a process in new namespaces: %w", err), conn.Close())
-	}
-	if err := c.join(cfg.Cgroups); err != nil {
-		return nil, errors.Join(err, c.Close())
 	}
 	f, err := receive(c.conn)
 	if err != nil {
@@ -98,15 +96,6 @@ func idMap(id int) []syscall.SysProcIDMap {
 	return []syscall.SysProcIDMap{{ContainerID: 0, HostID: id, Size: 1}}
 }
 
-func (c *Cell) join(cgroups *Cgroups) error {
-	if cgroups == nil {
-		return nil
-	}
-	var err error
-	c.group, err = cgroups.add(c.cmd.Process.Pid)
-	return err
-}
-
 // Output is where a command's streams go. Err may be Out.
 type Output struct{ Out, Err *os.File }
 
@@ -120,7 +109,41 @@ type Control struct {
 // gone. An *Error says that it could not be run; ErrLost that the cell died,
 // which ends the cell's use.
 func (c *Cell) Run(ctx context.Context, spec Spec, out Output, control Control) (Result, error) {
-	if err := send(c.conn, frameRun, spec, out.Out, out.Err); err != nil {
+	if spec.Limits == (Limits{}) {
+		if err := c.openGroup(); err != nil {
+			return Result{}, err
+		}
+		return c.runIn(ctx, c.group, spec, out, control)
+	}
+	// A fresh group has no memory of earlier commands: neither files that they
+	// left in memory nor processes of theirs that were killed.
+	own, err := c.cgroups.newGroup(spec.Limits)
+	if err != nil {
+		return Result{}, asError(StageLimit, "limit the command", err)
+	}
+	result, err := c.runIn(ctx, own, spec, out, control)
+	killed, countErr := c.cgroups.oomKills(own)
+	result.OutOfMemory = killed > 0 && (result.ExitCode != 0 || result.Signal != 0)
+	return result, errors.Join(err, countErr, c.cgroups.remove(own))
+}
+
+// openGroup makes the group of commands without limits of their own, which
+// bounds the number of their processes.
+func (c *Cell) openGroup() (err error) {
+	if c.cgroups == nil || c.group != nil {
+		return nil
+	}
+	c.group, err = c.cgroups.newGroup(Limits{})
+	return err
+}
+
+func (c *Cell) runIn(ctx context.Context, g *group, spec Spec, out Output, control Control) (Result, error) {
+	req := request{Spec: spec, Unified: c.cgroups != nil && c.cgroups.unified}
+	files := []*os.File{out.Out, out.Err}
+	if g != nil {
+		files = append(files, g.doors...)
+	}
+	if err := send(c.conn, frameRun, req, files...); err != nil {
 		c.lost = true
 		return Result{}, fmt.Errorf("%w (%w)", ErrLost, err)
 	}
@@ -131,6 +154,11 @@ func (c *Cell) Run(ctx context.Context, spec Spec, out Output, control Control) 
 	answers := make(chan answer, 1)
 	go func() {
 		f, err := receive(c.conn)
+		if err == nil && f.kind == frameFork {
+			if err = letFork(f.files); err == nil {
+				f, err = receive(c.conn)
+			}
+		}
 		answers <- answer{f, err}
 	}()
 	for {
@@ -188,8 +216,9 @@ func (c *Cell) Close() error {
 		_ = c.cmd.Process.Kill() // it may have ended by itself meanwhile
 		_ = c.cmd.Wait()         // its status is that of a killed process
 	}
-	if c.group != nil {
-		err = errors.Join(err, c.group.remove())
+	if c.cgroups != nil {
+		err = errors.Join(err, c.cgroups.remove(c.group))
+		c.group = nil
 	}
 	return err
 }

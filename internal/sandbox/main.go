@@ -66,14 +66,19 @@ func serve(conn *net.UnixConn, scratch string) error {
 			w.killing.Store(true)
 			_ = unix.Kill(-1, unix.SIGKILL) // as above
 		case frameRun:
-			var spec Spec
-			if err := f.decode(&spec); err != nil || len(f.files) != maxFds {
+			var req request
+			if err := f.decode(&req); err != nil || len(f.files) < minFds {
 				return fmt.Errorf("a malformed request: %w", err)
+			}
+			j := job{
+				Spec: req.Spec, stdout: f.files[0], stderr: f.files[1],
+				doors: f.files[minFds:], unified: req.Unified,
+				askFork: func(listener *os.File) error { return send(conn, frameFork, nil, listener) },
 			}
 			w.terminating.Store(false)
 			w.killing.Store(false)
 			running.Go(func() {
-				result, err := w.run(spec, f.files[0], f.files[1])
+				result, err := w.run(j)
 				if err := send(conn, frameResult, outcome{Result: result, Error: asError(StageStart, "run the command", err)}); err != nil {
 					os.Exit(0)
 				}

@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +21,8 @@ var keptCapabilities = map[uintptr]bool{
 // dropPrivileges limits what a program started by this thread can gain. The
 // thread itself keeps its capabilities, which it needs to clean up: a program
 // gets those of the bounding set only, and all other threads are as they were.
-func (w *world) dropPrivileges(nested bool) error {
+// Where it is to listen, the listener is asked about every clone3.
+func (w *world) dropPrivileges(nested, listen bool) (listener *os.File, err error) {
 	filter := w.filter[0]
 	if nested {
 		filter = w.filter[1]
@@ -30,19 +32,30 @@ func (w *world) dropPrivileges(nested bool) error {
 				continue
 			}
 			if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && err != unix.EINVAL {
-				return err // EINVAL: this kernel does not know the capability
+				return nil, err // EINVAL: this kernel does not know the capability
 			}
 		}
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return err
+		return nil, err
 	}
 	program := make([]unix.SockFilter, len(filter))
 	for i, ins := range filter {
 		program[i] = unix.SockFilter{Code: ins.Op, Jt: ins.Jt, Jf: ins.Jf, K: ins.K}
 	}
 	prog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]} //nolint:gosec // far below the kernel's limit of 4096
-	return unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog)), 0, 0)
+	var flags uintptr
+	if listen {
+		flags = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
+	}
+	fd, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&prog)))
+	switch {
+	case errno != 0:
+		return nil, errno
+	case listen:
+		return os.NewFile(fd, "listener"), nil
+	}
+	return nil, nil
 }
 
 // loopbackUp brings up the only device of a new network namespace.

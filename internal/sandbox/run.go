@@ -14,9 +14,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// job is a command with what it takes to start it.
+type job struct {
+	Spec
+	stdout, stderr *os.File
+	doors          []*os.File // of the command's group; none for none
+	unified        bool       // doors are of cgroup version 2
+	askFork        func(listener *os.File) error
+}
+
+func (j job) close() { closeAll(append(j.doors, j.stdout, j.stderr)) }
+
 // run runs one command in new namespaces and ends everything that it started.
-func (w *world) run(spec Spec, stdout, stderr *os.File) (Result, error) {
-	if err := w.mountKept(spec.Mounts); err != nil {
+func (w *world) run(j job) (Result, error) {
+	defer j.close()
+	if err := w.mountKept(j.Mounts); err != nil {
 		return Result{}, err
 	}
 	type end struct {
@@ -24,74 +36,87 @@ func (w *world) run(spec Spec, stdout, stderr *os.File) (Result, error) {
 		err    error
 	}
 	ended := make(chan end)
-	go func() {
-		// The thread changes its namespaces, its bounding set and its filter. It
-		// is never unlocked, so it ends with this goroutine.
-		runtime.LockOSThread()
-		result, err := w.runOnThread(spec, stdout, stderr)
+	go onNewThread(func() {
+		result, err := w.runOnThread(j)
 		ended <- end{result, err}
-	}()
+	})
 	e := <-ended
 	changed, err := w.dropChanged()
 	e.result.Changed = changed
 	return e.result, errors.Join(e.err, err)
 }
 
-func (w *world) runOnThread(spec Spec, stdout, stderr *os.File) (Result, error) {
-	defer stdout.Close()
-	defer stderr.Close()
+// onNewThread runs f on a thread that ends with it. So f may change the
+// thread's namespaces, its bounding set, its filter and its groups. The main
+// thread will not do: it lives as long as the process, whose memory counts
+// where the main thread is.
+func onNewThread(f func()) {
+	runtime.LockOSThread()
+	if unix.Gettid() != unix.Getpid() {
+		f() // never unlocked, so the thread ends with this goroutine
+		return
+	}
+	defer runtime.UnlockOSThread()
+	done := make(chan struct{})
+	go func() { // on another thread, as this one is taken
+		defer close(done)
+		runtime.LockOSThread()
+		f()
+	}()
+	<-done
+}
+
+func (w *world) runOnThread(j job) (Result, error) {
 	flags := unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
-	if spec.PrivateNetwork {
+	if j.PrivateNetwork {
 		flags |= unix.CLONE_NEWNET
 	}
 	if err := unix.Unshare(flags); err != nil {
 		return Result{}, asError(StageMount, "make namespaces", err)
 	}
-	if spec.Base != "" {
-		if err := unix.Chdir(spec.Base); err != nil {
-			return Result{}, asError(StageMount, "enter "+spec.Base, err)
+	if j.Base != "" {
+		if err := unix.Chdir(j.Base); err != nil {
+			return Result{}, asError(StageMount, "enter "+j.Base, err)
 		}
 	}
-	if err := w.buildRoot(spec); err != nil {
+	if err := w.buildRoot(j.Spec); err != nil {
 		return Result{}, errors.Join(err, w.leave())
 	}
-	result, err := w.execute(spec, stdout, stderr)
+	result, err := w.execute(j)
 	return result, errors.Join(err, w.leave())
 }
 
 // execute runs the command in the root that the thread is in now.
-func (w *world) execute(spec Spec, stdout, stderr *os.File) (Result, error) {
-	if err := unix.Sethostname([]byte(spec.Hostname)); err != nil {
+func (w *world) execute(j job) (Result, error) {
+	if err := unix.Sethostname([]byte(j.Hostname)); err != nil {
 		return Result{}, asError(StageLimit, "set the host name", err)
 	}
-	if spec.PrivateNetwork {
+	if j.PrivateNetwork {
 		if err := loopbackUp(); err != nil {
 			return Result{}, asError(StageLimit, "bring up the loopback device", err)
 		}
 	}
-	if err := checkDir(spec.Dir); err != nil {
+	if err := checkDir(j.Dir); err != nil {
 		return Result{}, err
 	}
-	program, err := lookPath(spec.Argv[0], spec.Env, spec.Dir)
+	program, err := lookPath(j.Argv[0], j.Env, j.Dir)
 	if err != nil {
 		return Result{}, err
-	}
-	if err := w.dropPrivileges(spec.Nested); err != nil {
-		return Result{}, asError(StageLimit, "drop privileges", err)
 	}
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return Result{}, asError(StageStart, "open /dev/null", err)
 	}
 	defer null.Close()
-	pid, err := syscall.ForkExec(program, spec.Argv, &syscall.ProcAttr{
-		Dir:   spec.Dir,
-		Env:   spec.Env,
-		Files: []uintptr{null.Fd(), stdout.Fd(), stderr.Fd()},
+	attr := &syscall.ProcAttr{
+		Dir:   j.Dir,
+		Env:   j.Env,
+		Files: []uintptr{null.Fd(), j.stdout.Fd(), j.stderr.Fd()},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
-	})
+	}
+	pid, err := w.start(j, program, attr)
 	if err != nil {
-		return Result{}, asError(StageStart, "start "+spec.Argv[0], err)
+		return Result{}, err
 	}
 	// What came before there was a process has found none to tell.
 	if w.terminating.Load() {

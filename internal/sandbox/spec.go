@@ -29,6 +29,8 @@ type Spec struct {
 	// Nested lets the command make namespaces and mounts of its own, within its
 	// user namespace. It widens what the command can reach in the kernel.
 	Nested bool
+	// Limits bound what the command uses. Any needs [Config.Cgroups].
+	Limits Limits
 }
 
 // Mount is one mount of a root.
@@ -56,6 +58,9 @@ type Result struct {
 	// all processes that the command left to be reaped.
 	UserTime, SystemTime time.Duration
 	PeakMemory           int64
+	// OutOfMemory says that the kernel killed a process for Limits.Memory, and
+	// that the command did not end well.
+	OutOfMemory bool
 	// Changed are the names of kept overlays that the command has changed. They
 	// are unmounted, and a new mount of that name is a new overlay.
 	Changed []string

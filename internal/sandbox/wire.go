@@ -20,10 +20,11 @@ import (
 type frameKind byte
 
 const (
-	frameRun       frameKind = 'r' // to the cell: Spec, with two descriptors
+	frameRun       frameKind = 'r' // to the cell: request, with two descriptors and those of a group
 	frameTerminate frameKind = 't' // to the cell: ask all processes to end
 	frameKill      frameKind = 'k' // to the cell: end all processes
 	frameReady     frameKind = 'R' // from the cell: it can take commands
+	frameFork      frameKind = 'f' // from the cell, at most once per command: see letFork
 	frameResult    frameKind = 'x' // from the cell: outcome
 )
 
@@ -32,13 +33,20 @@ const (
 	// maxFrame bounds a frame's payload. The kernel itself limits a command's
 	// arguments and environment to 6 MiB with the usual stack limit: execve(2).
 	maxFrame = 16 << 20
-	maxFds   = 2
+	minFds   = 2 // of frameRun: the command's streams
+	maxFds   = 5 // and one for each controller
 )
 
 type frame struct {
 	kind    frameKind
 	payload []byte
 	files   []*os.File
+}
+
+// request is the payload of frameRun.
+type request struct {
+	Spec    Spec
+	Unified bool // the group, if there is one, is of cgroup version 2
 }
 
 // outcome is the payload of frameReady and frameResult.

@@ -44,6 +44,7 @@ type Runner struct {
 	store *snapshot.Store
 	image *hostImage
 	seats *seats
+	limit limiter
 	grace time.Duration
 }
 
@@ -76,7 +77,10 @@ func (r *Runner) open(opts Options) (err error) {
 	if err := os.Mkdir(scratch, 0o755); err != nil {
 		return err
 	}
-	r.seats = &seats{config: sandbox.Config{Scratch: scratch}, dir: r.store.ActiveDir()}
+	if r.limit, err = openLimiter(); err != nil {
+		return err
+	}
+	r.seats = &seats{config: sandbox.Config{Scratch: scratch, Cgroups: r.limit.cgroups}, dir: r.store.ActiveDir()}
 	seat, err := r.seats.take()
 	if err != nil {
 		return err
@@ -125,10 +129,13 @@ func parseArgs(data json.RawMessage) (args, error) {
 	return a, nil
 }
 
-// ValidateStep checks the image and runner_args.
+// ValidateStep checks the image, the limits and runner_args.
 func (r *Runner) ValidateStep(step pipeline.Step) error {
 	if step.Image != "" && step.Image != pipeline.ImageHost {
 		return fmt.Errorf("it knows the image %q only, not %q", pipeline.ImageHost, step.Image)
+	}
+	if _, err := r.limit.limits(step.Resources); err != nil {
+		return err
 	}
 	_, err := parseArgs(step.RunnerArgs)
 	return err
@@ -181,6 +188,10 @@ func (r *Runner) spec(in runner.ExecutorInput, fork *snapshot.Fork, seat *seat) 
 	if err != nil {
 		return sandbox.Spec{}, &runner.InfraError{Op: "read runner_args", Kind: runner.KindUnsupported, Err: err}
 	}
+	limits, err := r.limit.limits(in.Step.Resources)
+	if err != nil {
+		return sandbox.Spec{}, &runner.InfraError{Op: "limit the step", Kind: runner.KindUnsupported, Err: err}
+	}
 	spec := sandbox.Spec{
 		Base: r.live.dir,
 		Argv: in.Step.Command.Argv(), Env: withDefaults(in.Env),
@@ -188,6 +199,7 @@ func (r *Runner) spec(in runner.ExecutorInput, fork *snapshot.Fork, seat *seat) 
 		Hostname:       "strata",
 		PrivateNetwork: in.Step.Network == pipeline.NetworkNone,
 		Nested:         a.Nested,
+		Limits:         limits,
 	}
 	if err := addOverlay(&spec, fork, snapshot.Root, ".", r.image.base); err != nil {
 		return spec, err
@@ -300,9 +312,10 @@ func (r *Runner) supervise(ctx context.Context, sc *runner.StepContext, in runne
 		return runner.StepResult{}, result.Changed, runner.AsInfra("write the step's output", outErr)
 	}
 	res = runner.StepResult{
-		ExitCode: result.ExitCode,
-		Signal:   signalName(result.Signal),
-		TimedOut: stop.timedOut,
+		ExitCode:    result.ExitCode,
+		Signal:      signalName(result.Signal),
+		OutOfMemory: result.OutOfMemory,
+		TimedOut:    stop.timedOut,
 		Usage: runner.Usage{
 			UserTime: result.UserTime, SystemTime: result.SystemTime, PeakMemory: pipeline.Bytes(result.PeakMemory),
 		},
