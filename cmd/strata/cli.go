@@ -105,29 +105,43 @@ func usageError(model *kong.Application, err error) error {
 	if !errors.As(err, &parse) || parse.Context == nil {
 		return invalid(err)
 	}
-	message := err.Error()
-	help := "strata --help"
+	node := model.Node
 	if selected := parse.Context.Selected(); selected != nil {
-		help = selected.FullPath() + " --help"
-	} else if word, ok := unknownCommand(parse); ok {
-		message = fmt.Sprintf("unknown command %q%s", word, suggest.Hint(word, commandNames(model)))
+		node = selected
 	}
-	return invalidf("%s\nsee %s", message, help)
+	return invalidf("%s\nsee %s --help", plainUsage(node, err.Error()), node.FullPath())
 }
 
-// unknownCommand returns the word that stands where a command should.
-func unknownCommand(parse *kong.ParseError) (string, bool) {
-	if !strings.HasPrefix(parse.Error(), "unexpected argument ") {
-		return "", false
+// plainUsage says in plain words what the parser says of the words that follow
+// a command, or of those at the beginning.
+func plainUsage(node *kong.Node, message string) string {
+	if word, ok := strings.CutPrefix(message, "unknown flag "); ok {
+		word, _, _ = strings.Cut(word, ", did you mean ")
+		return "unknown flag " + word + suggest.Hint(word, flagNames(node))
 	}
-	word := strings.TrimPrefix(parse.Error(), "unexpected argument ")
-	word, _, _ = strings.Cut(word, ", did you mean ")
-	return word, true
+	if word, ok := strings.CutPrefix(message, "unexpected argument "); ok && len(node.Children) > 0 {
+		word, _, _ = strings.Cut(word, ", did you mean ")
+		return fmt.Sprintf("unknown command %q%s", word, suggest.Hint(word, commandNames(node)))
+	}
+	if flag, _, ok := strings.Cut(message, ": expected string value but got \"EOL\""); ok {
+		return flag + " needs a value"
+	}
+	return strings.Replace(message, "expected a valid 64 bit int", "expected a whole number", 1)
 }
 
-func commandNames(model *kong.Application) []string {
+func flagNames(node *kong.Node) []string {
 	var names []string
-	for _, c := range model.Children {
+	for _, group := range node.AllFlags(true) {
+		for _, f := range group {
+			names = append(names, "--"+f.Name)
+		}
+	}
+	return names
+}
+
+func commandNames(node *kong.Node) []string {
+	var names []string
+	for _, c := range node.Children {
 		if !c.Hidden {
 			names = append(names, c.Name)
 		}

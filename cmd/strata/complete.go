@@ -78,11 +78,13 @@ func joinEquals(words []string) []string {
 }
 
 func (c candidate) format(shell, word string) string {
-	switch shell {
-	case "zsh": // for _describe
+	switch {
+	case shell == "zsh" && c.help != "": // for _describe
 		return strings.ReplaceAll(c.word, ":", `\:`) + ":" + c.help
-	case "fish":
+	case shell == "fish" && c.help != "":
 		return c.word + "\t" + c.help
+	case shell != "bash":
+		return c.word
 	}
 	if _, _, ok := strings.Cut(word, "="); ok && strings.HasPrefix(word, "--") {
 		_, value, _ := strings.Cut(c.word, "=") // of which bash sees a word

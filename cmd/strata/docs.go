@@ -56,10 +56,10 @@ func reference(model *kong.Application) []byte {
 	flagList(&b, model.Flags)
 	for _, command := range model.Leaves(true) {
 		fmt.Fprintf(&b, "\n## strata %s\n\n%s\n", command.Name, command.Help)
+		fmt.Fprintf(&b, "\n    %s\n", usage(command))
 		if command.Detail != "" {
 			fmt.Fprintf(&b, "\n%s\n", command.Detail)
 		}
-		fmt.Fprintf(&b, "\n    %s\n", usage(command))
 		if len(command.Positional)+len(command.Flags) > 0 {
 			b.WriteByte('\n')
 		}

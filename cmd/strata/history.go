@@ -54,7 +54,7 @@ func (a *app) findRun(query string) (*journal.Run, error) {
 	run, err := journal.Find(dir, query)
 	var broken *fs.PathError
 	if err != nil && !errors.As(err, &broken) {
-		err = invalidf("%w; `strata runs --all` lists them", err)
+		err = invalidf("%w\nsee strata runs --all", err)
 	}
 	return run, err
 }
@@ -85,7 +85,7 @@ type runsCmd struct {
 // Validate refuses a negative number.
 func (c *runsCmd) Validate() error {
 	if c.Limit < 0 {
-		return errors.New("-n takes the number of runs to show, or 0 for all")
+		return errors.New("--limit takes the number of runs to show, or 0 for all")
 	}
 	return nil
 }
