@@ -208,41 +208,34 @@ func (b *imageBuilder) guard(private []string) error {
 	return nil
 }
 
-// hide whites out a path. Paths that no tree shows need no hiding.
+// hide takes a path out of the image, with all below it.
 func (b *imageBuilder) hide(at string) error {
-	if _, err := os.Lstat("/" + at); err != nil || !b.shown(at) {
-		return nil
-	}
+	b.trees = slices.DeleteFunc(b.trees, func(t hostTree) bool { return t.at == at || strings.HasPrefix(t.at, at+"/") })
 	dst := filepath.Join(b.base, at)
-	if _, err := os.Lstat(dst); err == nil {
-		// A mount point or a copy: an empty one is as good as none.
-		b.trees = slices.DeleteFunc(b.trees, func(t hostTree) bool { return t.at == at || strings.HasPrefix(t.at, at+"/") })
-		if err := snapshot.RemoveTree(dst); err != nil {
-			return err
-		}
+	if err := snapshot.RemoveTree(dst); err != nil {
+		return err
+	}
+	if _, err := os.Lstat("/" + at); err != nil || !b.shown(at) {
+		return nil // there is nothing below that would show
 	}
 	if err := b.mkdir(filepath.Dir(at)); err != nil {
 		return err
 	}
 	b.note("hide", at)
-	if err := unix.Mknod(dst, unix.S_IFCHR, 0); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return nil
+	return unix.Mknod(dst, unix.S_IFCHR, 0)
 }
 
-// shown reports whether the path lies below a system directory that is real.
+// shown reports whether the machine's own directory shows the path.
 func (b *imageBuilder) shown(at string) bool {
-	return slices.ContainsFunc(b.trees, func(t hostTree) bool { return strings.HasPrefix(at, t.at+"/") || at == t.at }) ||
-		slices.ContainsFunc(systemDirs, func(d string) bool { return strings.HasPrefix(at, d+"/") && b.hasMountsBelow("/"+d) })
+	return slices.ContainsFunc(b.trees, func(t hostTree) bool { return strings.HasPrefix(at, t.at+"/") })
 }
 
 // opaque makes a directory that exists on the machine start empty.
 func (b *imageBuilder) opaque(at string) error {
-	if !b.shown(at) {
+	if info, err := os.Stat("/" + at); err != nil || !info.IsDir() {
 		return nil
 	}
-	b.trees = slices.DeleteFunc(b.trees, func(t hostTree) bool { return t.at == at })
+	b.trees = slices.DeleteFunc(b.trees, func(t hostTree) bool { return t.at == at || strings.HasPrefix(t.at, at+"/") })
 	if err := b.mkdir(at); err != nil {
 		return err
 	}
