@@ -43,6 +43,10 @@ type Config struct {
 
 // Start starts a cell. An error says why this machine cannot have one.
 func Start(cfg Config) (*Cell, error) {
+	users, groups, setgroups, err := idMaps()
+	if err != nil {
+		return nil, fmt.Errorf("read which users exist here: %w", err)
+	}
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("make a socket pair: %w", err)
@@ -66,9 +70,9 @@ func Start(cfg Config) (*Cell, error) {
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setsid:                     true,
 		Cloneflags:                 unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
-		UidMappings:                idMap(os.Geteuid()),
-		GidMappings:                idMap(os.Getegid()),
-		GidMappingsEnableSetgroups: os.Geteuid() == 0,
+		UidMappings:                users,
+		GidMappings:                groups,
+		GidMappingsEnableSetgroups: setgroups,
 	}
 	if err := c.cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start a process in new namespaces: %w", err), conn.Close())
@@ -85,15 +89,6 @@ func Start(cfg Config) (*Cell, error) {
 		return nil, errors.Join(o.Error, c.Close())
 	}
 	return c, nil
-}
-
-// idMap maps all users for root, who may do so, else the user alone, who is
-// root inside. Root keeps every number, so that files belong to whom they say.
-func idMap(id int) []syscall.SysProcIDMap {
-	if os.Geteuid() == 0 {
-		return []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1<<32 - 1}}
-	}
-	return []syscall.SysProcIDMap{{ContainerID: 0, HostID: id, Size: 1}}
 }
 
 // Output is where a command's streams go. Err may be Out.

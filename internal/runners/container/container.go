@@ -4,6 +4,8 @@ package container
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -201,7 +203,15 @@ func (r *Runner) spec(in runner.ExecutorInput, fork *snapshot.Fork, seat *seat) 
 		Nested:         a.Nested,
 		Limits:         limits,
 	}
-	if err := addOverlay(&spec, fork, snapshot.Root, ".", r.image.base); err != nil {
+	base := []string{r.image.base}
+	if len(a.HostPaths) > 0 {
+		points, err := r.mountPoints(a.HostPaths)
+		if err != nil {
+			return spec, err
+		}
+		base = []string{points, r.image.base}
+	}
+	if err := addOverlay(&spec, fork, snapshot.Root, ".", base...); err != nil {
 		return spec, err
 	}
 	for _, t := range r.image.trees {
@@ -220,6 +230,30 @@ func (r *Runner) spec(in runner.ExecutorInput, fork *snapshot.Fork, seat *seat) 
 		spec.Mounts = append(spec.Mounts, sandbox.Mount{Target: strings.TrimPrefix(p, "/"), Source: p, ReadOnly: true})
 	}
 	return spec, nil
+}
+
+// mountPoints returns a lower directory in which the given paths of the machine
+// exist, so that mounting them leaves no trace in the step's layer.
+func (r *Runner) mountPoints(paths []string) (string, error) {
+	const op = "make mount points for host_paths"
+	sum := sha256.Sum256([]byte(strings.Join(paths, "\x00")))
+	dir := filepath.Join(r.live.dir, "points", hex.EncodeToString(sum[:]))
+	for _, p := range paths {
+		info, err := os.Stat(p)
+		if err != nil {
+			return "", &runner.InfraError{Op: op, Kind: runner.KindStart, Err: err}
+		}
+		point := filepath.Join(dir, p)
+		if info.IsDir() {
+			err = os.MkdirAll(point, 0o755)
+		} else if err = os.MkdirAll(filepath.Dir(point), 0o755); err == nil {
+			err = os.WriteFile(point, nil, 0o644)
+		}
+		if err != nil {
+			return "", runner.AsInfra(op, err)
+		}
+	}
+	return dir, nil
 }
 
 func addOverlay(spec *sandbox.Spec, fork *snapshot.Fork, tree snapshot.Tree, at string, base ...string) error {

@@ -89,6 +89,7 @@ type imageBuilder struct {
 	base   string
 	trees  []hostTree
 	mounts []string // the machine's mount points, in order
+	hidden []string // what was taken out
 	sum    []byte   // digest of all that was done to the base
 }
 
@@ -210,6 +211,10 @@ func (b *imageBuilder) guard(private []string) error {
 
 // hide takes a path out of the image, with all below it.
 func (b *imageBuilder) hide(at string) error {
+	if slices.ContainsFunc(b.hidden, func(h string) bool { return strings.HasPrefix(at, h+"/") }) {
+		return nil
+	}
+	b.hidden = append(b.hidden, at)
 	b.trees = slices.DeleteFunc(b.trees, func(t hostTree) bool { return t.at == at || strings.HasPrefix(t.at, at+"/") })
 	dst := filepath.Join(b.base, at)
 	if err := snapshot.RemoveTree(dst); err != nil {
