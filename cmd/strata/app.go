@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
+	"unicode"
 )
 
 // app is what every command gets of the process that it runs in.
@@ -52,5 +54,16 @@ func (a *app) changeDir(dir string) error {
 
 // say tells the user one line, beside the output of the command.
 func (a *app) say(format string, args ...any) {
-	fmt.Fprintf(a.stderr, "strata: "+format+"\n", args...)
+	fmt.Fprintln(a.stderr, "strata: "+clean(fmt.Sprintf(format, args...)))
+}
+
+// clean returns text in which nothing can act on a terminal: what is neither
+// printable nor the end of a line or a tab is shown as "?".
+func clean(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) || r == '\n' || r == '\t' {
+			return r
+		}
+		return '?'
+	}, text)
 }

@@ -58,7 +58,7 @@ func report(stderr io.Writer, err error) int {
 			return code
 		}
 	}
-	fmt.Fprintf(stderr, "strata: %s\n", strings.TrimRight(err.Error(), "\n"))
+	fmt.Fprintf(stderr, "strata: %s\n", strings.TrimRight(clean(err.Error()), "\n"))
 	return code
 }
 

@@ -32,6 +32,8 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("STRATA_HOME", filepath.Join(env.WorkDir, "state"))
 			env.Setenv("XDG_STATE_HOME", "")
+			// The race detector waits a second at the end of every process.
+			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			return nil
 		},
 		Condition: func(name string) (bool, error) {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"text/tabwriter"
 
 	"github.com/strata-ci/strata/internal/graph"
 	"github.com/strata-ci/strata/internal/render"
@@ -44,11 +43,11 @@ func (c *pipelinesCmd) Run(ctx context.Context, a *app) error {
 	if c.JSON {
 		return writeJSON(a.stdout, entries)
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	var t table
 	for i, e := range entries {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", e.Name, render.Count(len(e.Steps), "step"), all[i].Pos)
+		t = append(t, []string{e.Name, render.Count(len(e.Steps), "step"), all[i].Pos.String()})
 	}
-	return w.Flush()
+	return t.write(a.stdout, plainCell)
 }
 
 type renderCmd struct {

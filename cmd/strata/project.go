@@ -49,7 +49,7 @@ func (a *app) load(ctx context.Context, s source) (define.Project, []*pipeline.P
 	if err != nil {
 		return define.Project{}, nil, err
 	}
-	all, err := define.Load(ctx, project, func(line string) { fmt.Fprintln(a.stderr, line) })
+	all, err := define.Load(ctx, project, func(line string) { fmt.Fprintln(a.stderr, clean(line)) })
 	if err != nil {
 		return define.Project{}, nil, invalid(&pipelineError{root: project.Root, err: err})
 	}

@@ -3,22 +3,20 @@ package main
 import (
 	"io"
 	"strings"
-	"unicode"
 
 	"github.com/mattn/go-runewidth"
 )
 
-// table is rows of cells, the first row being the header.
+// table is rows of cells. Not all rows need the same number of them.
 type table [][]string
 
 // write writes the table with its columns aligned. paint may colour a cell's
-// text. What is not printable in a cell is shown as "?", so that nothing acts
-// on a terminal.
+// text; nothing in the text itself acts on a terminal.
 func (t table) write(w io.Writer, paint func(row, column int, text string) string) error {
 	var widths []int
 	for _, row := range t {
 		for i := range row {
-			row[i] = strings.Map(printable, row[i])
+			row[i] = clean(strings.ReplaceAll(row[i], "\n", " "))
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
@@ -39,9 +37,5 @@ func (t table) write(w io.Writer, paint func(row, column int, text string) strin
 	return err
 }
 
-func printable(r rune) rune {
-	if unicode.IsPrint(r) {
-		return r
-	}
-	return '?'
-}
+// plainCell leaves cells as they are.
+func plainCell(_, _ int, text string) string { return text }
