@@ -304,8 +304,12 @@ func runIDs(a *app) []candidate {
 }
 
 func runnerNames(a *app) []candidate {
+	runners, err := a.runnerSet()
+	if err != nil {
+		return nil // a shell has no place for errors
+	}
 	var all []candidate
-	for _, name := range a.runnerSet().Names {
+	for _, name := range runners.Names {
 		all = append(all, candidate{word: name})
 	}
 	return all

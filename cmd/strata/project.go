@@ -81,8 +81,12 @@ func validate(project define.Project, p *pipeline.Pipeline, runners pipeline.Run
 // valid returns the project and its pipeline of that name, validated.
 func (a *app) valid(ctx context.Context, s source, name string) (define.Project, *pipeline.Pipeline, error) {
 	project, p, err := a.choose(ctx, s, name)
-	if err == nil {
-		err = validate(project, p, a.runnerSet())
+	if err != nil {
+		return project, p, err
 	}
-	return project, p, err
+	runners, err := a.runnerSet()
+	if err != nil {
+		return project, p, err
+	}
+	return project, p, validate(project, p, runners)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/strata-ci/strata/internal/plan"
 	"github.com/strata-ci/strata/internal/render"
 	"github.com/strata-ci/strata/pipeline"
+	"github.com/strata-ci/strata/runner"
 )
 
 // runCmd is `strata run`.
@@ -45,6 +46,9 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	if c.DryRun {
+		return c.dryRun(a, project, p)
+	}
 	home, err := a.makeStateDir()
 	if err != nil {
 		return err
@@ -60,13 +64,31 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	return err
 }
 
-func (c *runCmd) runWith(ctx context.Context, a *app, home string, project define.Project, p *pipeline.Pipeline, runners *runners) error {
-	made, err := plan.Make(p, &runners.registry, plan.Options{Only: c.Step, From: c.From, Runner: c.Runner, Env: c.Env})
+func (c *runCmd) plan(project define.Project, p *pipeline.Pipeline, registry *runner.Registry) (*plan.Plan, error) {
+	made, err := plan.Make(p, registry, plan.Options{Only: c.Step, From: c.From, Runner: c.Runner, Env: c.Env})
 	if err != nil {
-		return invalid(planError(project, err))
+		return nil, invalid(planError(project, err))
 	}
-	if c.DryRun {
-		return printPlan(a.stdout, made)
+	return made, nil
+}
+
+// dryRun prints the plan. It starts no runner, and so changes nothing at all.
+func (c *runCmd) dryRun(a *app, project define.Project, p *pipeline.Pipeline) error {
+	registry, err := plannedRunners()
+	if err != nil {
+		return err
+	}
+	made, err := c.plan(project, p, registry)
+	if err != nil {
+		return err
+	}
+	return printPlan(a.stdout, made)
+}
+
+func (c *runCmd) runWith(ctx context.Context, a *app, home string, project define.Project, p *pipeline.Pipeline, runners *runners) error {
+	made, err := c.plan(project, p, &runners.registry)
+	if err != nil {
+		return err
 	}
 	ctx, kill, release := interrupts(ctx)
 	defer release()

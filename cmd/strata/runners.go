@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/strata-ci/strata/internal/plan"
 	"github.com/strata-ci/strata/internal/runners/host"
 	"github.com/strata-ci/strata/pipeline"
 	"github.com/strata-ci/strata/runner"
@@ -18,7 +19,7 @@ type runners struct {
 	registry runner.Registry
 	// notices tell the user what is not as it should be.
 	notices []string
-	broken  []unavailable
+	broken  []standIn
 	closers []io.Closer
 }
 
@@ -45,7 +46,9 @@ func openRunners(home string) (*runners, error) {
 // fallBack makes the host runner the default, in place of a runner that this
 // machine cannot have, and keeps that one's name with the reason.
 func (r *runners) fallBack(name string, reason error) {
-	r.broken = append(r.broken, unavailable{name, reason})
+	r.broken = append(r.broken, standIn{name: name, check: func(pipeline.Step) error {
+		return fmt.Errorf("it does not work on this machine: %w; `strata doctor` tells what to change", reason)
+	}})
 	r.notices = append(r.notices, fmt.Sprintf(
 		"steps run without isolation, in copies of the workspace: the %s runner does not work here (%v); `strata doctor` tells what to change", name, reason))
 }
@@ -58,21 +61,48 @@ func (r *runners) close() error {
 	return errors.Join(errs...)
 }
 
-// unavailable stands for a runner that this machine cannot have, so that a
-// pipeline that names it is told why.
-type unavailable struct {
-	name   string
-	reason error
+// standIn takes the place of a runner: of one that this machine cannot have, so
+// that a pipeline that names it is told why, or of one in a plan that is only
+// looked at.
+type standIn struct {
+	name, format string
+	check        func(pipeline.Step) error
 }
 
-func (u unavailable) Name() string { return u.name }
+// Name returns the name of the runner that it stands for.
+func (s standIn) Name() string { return s.name }
 
-func (u unavailable) Execute(context.Context, *runner.StepContext, runner.ExecutorInput) (runner.StepResult, error) {
-	return runner.StepResult{}, &runner.InfraError{Op: "start the " + u.name + " runner", Kind: runner.KindUnsupported, Err: u.reason}
+// SnapshotFormat returns that runner's format.
+func (s standIn) SnapshotFormat() string { return s.format }
+
+// ValidateStep judges as far as can be told without the runner.
+func (s standIn) ValidateStep(step pipeline.Step) error { return s.check(step) }
+
+// Execute refuses: a plan with this runner is not for running.
+func (s standIn) Execute(context.Context, *runner.StepContext, runner.ExecutorInput) (runner.StepResult, error) {
+	return runner.StepResult{}, &runner.InfraError{
+		Op: "start the runner " + s.name, Kind: runner.KindUnsupported, Err: errors.New("it is not available"),
+	}
 }
 
-func (u unavailable) ValidateStep(pipeline.Step) error {
-	return fmt.Errorf("it does not work on this machine: %w; `strata doctor` tells what to change", u.reason)
+// plannedRunners describes this platform's runners without starting any.
+func plannedRunners() (*runner.Registry, error) {
+	var registry runner.Registry
+	for _, s := range append(isolatedStandIns(), standIn{name: host.Name, check: host.CheckStep}) {
+		if err := registry.Register(s); err != nil {
+			return nil, err
+		}
+	}
+	return &registry, nil
+}
+
+// runnerSet describes this platform's runners to the validation of pipelines.
+func (a *app) runnerSet() (pipeline.RunnerSet, error) {
+	registry, err := plannedRunners()
+	if err != nil {
+		return pipeline.RunnerSet{}, err
+	}
+	return plan.Runners(registry, registry.Default()), nil
 }
 
 // privatePaths are what no isolated step may see.

@@ -94,11 +94,17 @@ func (r *Runner) open(opts Options) (err error) {
 // step may run any more.
 func (r *Runner) Close() error { return errors.Join(r.seats.close(), r.live.close()) }
 
-// Name returns "container".
-func (r *Runner) Name() string { return "container" }
+// Name is the runner's name.
+const Name = "container"
 
-// SnapshotFormat returns the name of the layer format of package snapshot.
-func (r *Runner) SnapshotFormat() string { return "layers-1" }
+// SnapshotFormat names the layer format of package snapshot.
+const SnapshotFormat = "layers-1"
+
+// Name returns the constant Name.
+func (r *Runner) Name() string { return Name }
+
+// SnapshotFormat returns the constant SnapshotFormat.
+func (r *Runner) SnapshotFormat() string { return SnapshotFormat }
 
 // ReapSnapshots removes snapshots and the layers that only they used.
 func (r *Runner) ReapSnapshots(_ context.Context, refs []runner.SnapshotRef) error {
@@ -131,13 +137,20 @@ func parseArgs(data json.RawMessage) (args, error) {
 	return a, nil
 }
 
-// ValidateStep checks the image, the limits and runner_args.
+// ValidateStep checks what CheckStep does, and whether this machine can apply
+// the step's limits.
 func (r *Runner) ValidateStep(step pipeline.Step) error {
+	if err := CheckStep(step); err != nil {
+		return err
+	}
+	_, err := r.limit.limits(step.Resources)
+	return err
+}
+
+// CheckStep checks a step's image and runner_args, on any machine.
+func CheckStep(step pipeline.Step) error {
 	if step.Image != "" && step.Image != pipeline.ImageHost {
 		return fmt.Errorf("it knows the image %q only, not %q", pipeline.ImageHost, step.Image)
-	}
-	if _, err := r.limit.limits(step.Resources); err != nil {
-		return err
 	}
 	_, err := parseArgs(step.RunnerArgs)
 	return err

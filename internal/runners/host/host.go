@@ -58,11 +58,17 @@ func New(opts Options) (*Runner, error) {
 	return &Runner{state: state{dir: opts.StateDir}, grace: opts.Grace}, nil
 }
 
-// Name returns "host".
-func (r *Runner) Name() string { return "host" }
+// Name is the runner's name.
+const Name = "host"
 
-// ValidateStep refuses what needs isolation: images, networks, limits and arguments.
-func (r *Runner) ValidateStep(step pipeline.Step) error {
+// Name returns the constant Name.
+func (r *Runner) Name() string { return Name }
+
+// ValidateStep is CheckStep.
+func (r *Runner) ValidateStep(step pipeline.Step) error { return CheckStep(step) }
+
+// CheckStep refuses what needs isolation: images, networks, limits and arguments.
+func CheckStep(step pipeline.Step) error {
 	if len(step.RunnerArgs) > 0 && string(step.RunnerArgs) != "null" {
 		return errors.New("it takes no runner_args")
 	}
