@@ -37,8 +37,8 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s)
 	.ci/fuzz $(FUZZTIME)
 
 .PHONY: bench
-bench: ## Run the benchmarks of all packages
-	go test -run '^$$' -bench . ./...
+bench: ## Measure against peers and write docs/benchmarks.md
+	go run ./bench -o docs/benchmarks.md
 
 .PHONY: fmt
 fmt: ## Format all Go files

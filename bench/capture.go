@@ -1,0 +1,64 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// capture measures what an unchanged tree of 50,000 files adds to a run.
+func capture(l *lab, r *report) error {
+	full, err := l.desk(l.accounts[0], chained(1))
+	if err != nil {
+		return err
+	}
+	empty, err := l.desk(l.accounts[0], chained(1))
+	if err != nil {
+		return err
+	}
+	if err := fill(full.project); err != nil {
+		return err
+	}
+	for _, args := range [][]string{
+		{"init", "-q"},
+		{"add", "."},
+		{"-c", "user.name=bench", "-c", "user.email=bench@localhost", "commit", "-qm", "All files"},
+	} {
+		if _, err := full.run(full.command(append([]string{"git"}, args...)...)); err != nil {
+			return err
+		}
+	}
+	status := full.time("git", "status", "--porcelain")
+	run := full.time(l.strata, "run")
+	if _, err := inTurn(1, run, status); err != nil { // two rounds, after which both trust their index
+		return err
+	}
+	s, err := inTurn(l.rounds, run, empty.time(l.strata, "run"), status)
+	if err != nil {
+		return err
+	}
+	r.add(row{
+		what: "what 50,000 unchanged files add to `strata run`", ours: s[0].minus(s[1]),
+		peer: "`git status` of the same files", theirs: s[2], goal: ratioAtMost(1),
+	})
+	return nil
+}
+
+// fill makes 2,500 directories with 20 files each.
+func fill(root string) error {
+	for d := range 2500 {
+		dir := filepath.Join(root, fmt.Sprintf("pkg%02d", d/50), fmt.Sprintf("part%02d", d%50))
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		for f := range 20 {
+			text := fmt.Appendf(nil, "package p%d_%d\n", d, f)
+			if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("file%02d.go", f)), text, 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return os.WriteFile(filepath.Join(root, ".gitignore"), []byte("*.o\n*.log\n/bin/\nnode_modules/\n"), 0o644)
+}
