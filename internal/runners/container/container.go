@@ -169,6 +169,9 @@ func (r *Runner) Execute(ctx context.Context, sc *runner.StepContext, in runner.
 		return runner.StepResult{}, err
 	}
 	result, err := r.inFork(ctx, sc, in, fork)
+	if err == nil && !result.Passed() {
+		err = r.diskFull()
+	}
 	if err == nil && in.Cache.Action == runner.MissBuildAs && result.Passed() {
 		if err := fork.Commit(in.Cache.Ref); err != nil {
 			return runner.StepResult{}, err

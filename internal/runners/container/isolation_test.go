@@ -215,21 +215,31 @@ func TestHelperOwner(t *testing.T) {
 	})
 }
 
-// TestMountsBelowSystemDirectories is a machine with a file system mounted
-// somewhere in /var, which overlayfs cannot take as a part of a lower layer.
-func TestMountsBelowSystemDirectories(t *testing.T) {
-	cmd := exec.Command(os.Args[0], "-test.run=^TestHelperMounts$", "-test.v")
-	cmd.Env = append(os.Environ(), "STRATA_TEST_MOUNTS=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWUSER}
-	cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
-	cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
-	if out, err := cmd.CombinedOutput(); err != nil || !bytes.Contains(out, []byte("--- PASS: TestHelperMounts")) {
+const ownMounts = "STRATA_TEST_OWN_MOUNTS"
+
+// inOwnMounts runs a test of this program where it may mount what it likes.
+func inOwnMounts(t *testing.T, name string) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^"+name+"$", "-test.v")
+	cmd.Env = append(os.Environ(), ownMounts+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  unix.CLONE_NEWNS | unix.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
+	}
+	if out, err := cmd.CombinedOutput(); err != nil || !bytes.Contains(out, []byte("--- PASS: "+name)) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
 
+// TestMountsBelowSystemDirectories is a machine with a file system mounted
+// somewhere in /var, which overlayfs cannot take as a part of a lower layer.
+func TestMountsBelowSystemDirectories(t *testing.T) {
+	inOwnMounts(t, "TestHelperMounts")
+}
+
 func TestHelperMounts(t *testing.T) {
-	if os.Getenv("STRATA_TEST_MOUNTS") == "" {
+	if os.Getenv(ownMounts) == "" {
 		return // it is for TestMountsBelowSystemDirectories to start
 	}
 	if err := unix.Mount("tmpfs", "/var/lib/dpkg", "tmpfs", 0, ""); err != nil {
@@ -247,4 +257,31 @@ func TestHelperMounts(t *testing.T) {
 	if !strings.HasPrefix(out, "changed\n/var/") {
 		t.Errorf("the child sees %q", out)
 	}
+}
+
+// TestFullDisk needs a file system of its own, so it runs where it may mount one.
+func TestFullDisk(t *testing.T) {
+	inOwnMounts(t, "TestHelperFullDisk")
+}
+
+func TestHelperFullDisk(t *testing.T) {
+	if os.Getenv(ownMounts) == "" {
+		return // it is for TestFullDisk to start
+	}
+	state := t.TempDir()
+	if err := unix.Mount("tmpfs", state, "tmpfs", 0, "size=2m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(state, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	l := newLab(t, Options{StateDir: state})
+	_, _, err := l.sh("head -c 8M /dev/zero > /workspace/big")
+	var infra *runner.InfraError
+	if !errors.As(err, &infra) || infra.Kind != runner.KindDiskFull || !strings.Contains(err.Error(), state) {
+		t.Errorf("got %v, want an error that says that the file system of %s is full", err, state)
+	}
+	l.must("echo there is space again > file")
 }

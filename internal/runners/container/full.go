@@ -1,0 +1,31 @@
+//go:build linux
+
+package container
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/strata-ci/strata/runner"
+)
+
+// fullBelow is the free space, in bytes, below which a file system counts as
+// full: a few blocks may be left that no file fits into.
+const fullBelow = 128 << 10
+
+// diskFull returns an error if the file system of the steps' layers is full.
+// Then a command that failed says nothing about itself.
+func (r *Runner) diskFull() error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(r.live.dir, &fs); err != nil {
+		return runner.AsInfra("look for free space in "+r.live.dir, err)
+	}
+	if fs.Bavail*uint64(fs.Bsize) >= fullBelow { //nolint:gosec // a block size is positive
+		return nil
+	}
+	return &runner.InfraError{
+		Op: "run the command", Kind: runner.KindDiskFull,
+		Err: fmt.Errorf("the file system of %s is full: %w", r.live.dir, unix.ENOSPC),
+	}
+}
