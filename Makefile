@@ -59,6 +59,10 @@ cross: ## Build and vet for every other supported platform
 		go vet ./...; \
 	done
 
+.PHONY: docs
+docs: ## Write docs/reference/cli.md from the commands themselves
+	go run ./cmd/strata __docs docs
+
 .PHONY: clean
 clean: ## Remove what the targets built
 	rm -rf bin dist
