@@ -34,6 +34,17 @@ func adoptOrphans() error {
 // is not needed here, and the orphans that it left.
 func descendants(int) []int { return descendantsOf(os.Getpid(), processTable()) }
 
+// adopted returns this process's children: the command, and the orphans that it left.
+func adopted() []int {
+	var found []int
+	for _, p := range processTable() {
+		if p.parent == os.Getpid() {
+			found = append(found, p.pid)
+		}
+	}
+	return found
+}
+
 // killOrphans does nothing: orphans are this process's children.
 func killOrphans(int) []int { return nil }
 

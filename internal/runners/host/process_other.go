@@ -41,6 +41,9 @@ func descendants(command int) []int {
 	return found
 }
 
+// adopted returns nothing: orphans do not come back to this process.
+func adopted() []int { return nil }
+
 // killOrphans kills the orphans in the command's group and waits for their end.
 func killOrphans(command int) []int {
 	find := func() []int { return descendants(command) }

@@ -78,7 +78,7 @@ func supervise() int {
 	if errno != 0 {
 		return 0
 	}
-	s := supervision{command: pid, end: ending{ExitCode: -1}}
+	s := supervision{command: pid, end: ending{ExitCode: -1}, asked: map[int]bool{}}
 	s.run(children, readOrders(orders))
 	s.end.Usage = childrenUsage()
 	if err := reporter.Encode(s.end); err != nil {
@@ -129,12 +129,18 @@ type supervision struct {
 	command     int
 	end         ending
 	terminating bool // processes were asked to end and have time for it
+	asked       map[int]bool
 	killing     bool
 }
 
 // run returns when no descendant is left, or only ones that cannot be killed.
 func (s *supervision) run(children <-chan os.Signal, orders <-chan byte) {
 	for s.reap() {
+		if s.terminating && !s.killing {
+			// A process that was being made when its parent was asked to end, and
+			// ended, has not been asked. It has come back here.
+			s.terminate(adopted())
+		}
 		if s.killing {
 			s.end.Left = killAll(func() []int { return descendants(s.command) })
 			if len(s.end.Left) > 0 && len(s.end.Left) == len(descendants(s.command)) {
@@ -151,7 +157,7 @@ func (s *supervision) run(children <-chan os.Signal, orders <-chan byte) {
 				s.killing = true
 			case order == orderTerminate && !s.terminating:
 				s.terminating = true
-				terminateAll(descendants(s.command))
+				s.terminate(descendants(s.command))
 			}
 		}
 	}
@@ -181,10 +187,14 @@ func (s *supervision) reap() bool {
 	}
 }
 
-// terminateAll asks processes to end. Stopped ones are woken, or they would not
-// hear of it.
-func terminateAll(pids []int) {
+// terminate asks those processes to end that were not asked before. Stopped
+// ones are woken, or they would not hear of it.
+func (s *supervision) terminate(pids []int) {
 	for _, pid := range pids {
+		if s.asked[pid] {
+			continue
+		}
+		s.asked[pid] = true
 		_ = unix.Kill(pid, unix.SIGTERM)
 		_ = unix.Kill(pid, unix.SIGCONT)
 	}
