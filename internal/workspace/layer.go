@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/strata-ci/strata/internal/filelock"
+	"github.com/strata-ci/strata/internal/filetree"
 )
 
 // On disk, layer NAME is layers/NAME/: the directory "tree" that is stacked,
@@ -113,7 +114,7 @@ func (s *Store) sweep(keep []string, stats *Stats) {
 func (s *Store) sweepLayer(name string) error {
 	lock, err := os.OpenFile(s.layerPath(name, lockName), os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return removeTree(s.layerPath(name))
+		return filetree.Remove(s.layerPath(name))
 	}
 	if err != nil {
 		return err
@@ -123,23 +124,7 @@ func (s *Store) sweepLayer(name string) error {
 	if err = errors.Join(err, lock.Close()); err != nil || !free {
 		return err
 	}
-	return removeTree(s.layerPath(name))
-}
-
-// removeTree removes a directory with all that is in it, also directories that
-// their owner may not write to.
-func removeTree(path string) error {
-	err := os.RemoveAll(path)
-	if err == nil || !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	err = filepath.WalkDir(path, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || !e.IsDir() {
-			return err
-		}
-		return os.Chmod(path, 0o700)
-	})
-	return errors.Join(err, os.RemoveAll(path))
+	return filetree.Remove(s.layerPath(name))
 }
 
 // hold takes shared locks on layers.

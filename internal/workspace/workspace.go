@@ -49,6 +49,7 @@ import (
 	"time"
 
 	"github.com/strata-ci/strata/internal/filelock"
+	"github.com/strata-ci/strata/internal/filetree"
 )
 
 const (
@@ -277,11 +278,11 @@ func (s *Store) update(ctx context.Context, last *index, stats *Stats) (*index, 
 		return next, saveIndex(s.dir, next)
 	}
 	if err := s.build(ctx, tree, last, next, stats); err != nil {
-		return nil, errors.Join(err, removeTree(s.layerPath(newName)))
+		return nil, errors.Join(err, filetree.Remove(s.layerPath(newName)))
 	}
 	stats.Files = root.count() - 1
 	if err := saveIndex(s.dir, next); err != nil {
-		return nil, errors.Join(err, removeTree(s.layerPath(next.layers[len(next.layers)-1])))
+		return nil, errors.Join(err, filetree.Remove(s.layerPath(next.layers[len(next.layers)-1])))
 	}
 	return next, nil
 }

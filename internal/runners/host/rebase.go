@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/strata-ci/strata/internal/filetree"
 )
 
 // baseline describes the files of a capture by path, so that later a step's
@@ -58,8 +60,8 @@ func describe(dir string) (baseline, error) {
 }
 
 // applyChanges makes the changes in dst that lead from the tree that base
-// describes to the tree src. modes are as in copyTree.
-func applyChanges(ctx context.Context, base baseline, src, dst string, modes map[string]fs.FileMode) error {
+// describes to the tree src. modes are as in filetree.Copy.
+func applyChanges(ctx context.Context, base baseline, src, dst string, modes filetree.Modes) error {
 	for rel := range base {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -71,11 +73,11 @@ func applyChanges(ctx context.Context, base baseline, src, dst string, modes map
 		if !missing(err) {
 			return err
 		}
-		if err := removeTree(filepath.Join(dst, rel)); err != nil && !missing(err) {
+		if err := filetree.Remove(filepath.Join(dst, rel)); err != nil && !missing(err) {
 			return err
 		}
 	}
-	c := rebaser{copier: newCopier(ctx, src, dst, modes), base: base}
+	c := rebaser{ctx: ctx, src: src, dst: dst, modes: modes, copier: filetree.NewCopier(ctx, src, dst, modes), base: base}
 	return c.changesIn(".")
 }
 
@@ -85,17 +87,20 @@ func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) || notDirec
 
 // rebaser copies what differs from a baseline.
 type rebaser struct {
-	copier *copier
-	base   baseline
+	ctx      context.Context //nolint:containedctx // a rebaser lives as long as one call
+	src, dst string
+	modes    filetree.Modes
+	copier   *filetree.Copier
+	base     baseline
 }
 
 func (r rebaser) changesIn(dir string) error {
-	entries, err := os.ReadDir(filepath.Join(r.copier.src, dir))
+	entries, err := os.ReadDir(filepath.Join(r.src, dir))
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if err := r.copier.ctx.Err(); err != nil {
+		if err := r.ctx.Err(); err != nil {
 			return err
 		}
 		info, err := e.Info()
@@ -112,15 +117,15 @@ func (r rebaser) changesIn(dir string) error {
 // changesAt copies the entry rel if it was made or changed, and what was changed
 // below it.
 func (r rebaser) changesAt(rel string, info fs.FileInfo) error {
-	now, err := newStamp(filepath.Join(r.copier.src, rel), info)
+	now, err := newStamp(filepath.Join(r.src, rel), info)
 	if err != nil {
 		return err
 	}
-	if mode, ok := r.copier.modes[rel]; ok {
+	if mode, ok := r.modes[rel]; ok {
 		now.Mode = mode
 	}
 	old, known := r.base[rel]
-	dst := filepath.Join(r.copier.dst, rel)
+	dst := filepath.Join(r.dst, rel)
 	if info.IsDir() && (known && old.Mode.IsDir() || isDir(dst)) {
 		return r.directory(rel, now.Mode, !known || now != old)
 	}
@@ -130,10 +135,10 @@ func (r rebaser) changesAt(rel string, info fs.FileInfo) error {
 	if err := r.makeDir(filepath.Dir(rel)); err != nil {
 		return err
 	}
-	if err := removeTree(dst); err != nil {
+	if err := filetree.Remove(dst); err != nil {
 		return err
 	}
-	return r.copier.entry(rel, info)
+	return r.copier.Entry(rel, info)
 }
 
 // directory makes the changes below a directory that both trees may have.
@@ -148,23 +153,23 @@ func (r rebaser) directory(rel string, mode fs.FileMode, changed bool) error {
 		return err
 	}
 	// Last, because the mode may forbid to change what is in there.
-	return os.Chmod(filepath.Join(r.copier.dst, rel), mode)
+	return os.Chmod(filepath.Join(r.dst, rel), mode)
 }
 
 // makeDir makes the directory rel, which src has, also where dst has something
 // else or the new capture does not know it any more.
 func (r rebaser) makeDir(rel string) error {
-	dst := filepath.Join(r.copier.dst, rel)
+	dst := filepath.Join(r.dst, rel)
 	if rel == "." || isDir(dst) {
 		return nil
 	}
 	if err := r.makeDir(filepath.Dir(rel)); err != nil {
 		return err
 	}
-	if err := removeTree(dst); err != nil {
+	if err := filetree.Remove(dst); err != nil {
 		return err
 	}
-	info, err := os.Lstat(filepath.Join(r.copier.src, rel))
+	info, err := os.Lstat(filepath.Join(r.src, rel))
 	if err != nil {
 		return err
 	}

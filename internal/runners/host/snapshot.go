@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/strata-ci/strata/internal/filetree"
 	"github.com/strata-ci/strata/runner"
 )
 
@@ -21,7 +22,7 @@ type record struct {
 	// Modes are the modes of the entries that not even their owner may read,
 	// by path in the workspace. In the snapshot these entries are readable,
 	// so that an ordinary user can copy and remove them.
-	Modes map[string]fs.FileMode
+	Modes filetree.Modes
 }
 
 const (
@@ -91,14 +92,14 @@ func copyCapture(ctx context.Context, room *room, in runner.ExecutorInput) error
 
 // fork copies a snapshot into the room.
 func fork(ctx context.Context, parent string, rec record, room *room) error {
-	if err := copyTree(ctx, filepath.Join(parent, "workspace"), room.workspace(), rec.Modes); err != nil {
+	if err := filetree.Copy(ctx, filepath.Join(parent, "workspace"), room.workspace(), rec.Modes); err != nil {
 		return err
 	}
 	// The description never changes, so that all children can share the file.
 	if err := os.Link(filepath.Join(parent, baselineFile), filepath.Join(room.dir, baselineFile)); err == nil {
 		return nil
 	}
-	return copyFile(filepath.Join(parent, baselineFile), filepath.Join(room.dir, baselineFile))
+	return filetree.CopyFile(filepath.Join(parent, baselineFile), filepath.Join(room.dir, baselineFile))
 }
 
 // rebase copies the step's own capture into the room and puts on top what the
@@ -118,11 +119,11 @@ func rebase(ctx context.Context, parent string, rec record, room *room, in runne
 // same name. Without an error the room is gone.
 func (s state) commit(room *room, capture string, decision runner.CacheDecision) error {
 	for _, dir := range []string{room.tmp(), room.home()} {
-		if err := removeTree(dir); err != nil {
+		if err := filetree.Remove(dir); err != nil {
 			return err
 		}
 	}
-	modes, err := openUp(room.workspace())
+	modes, err := filetree.OpenUp(room.workspace())
 	if err != nil {
 		return err
 	}
@@ -135,13 +136,13 @@ func (s state) commit(room *room, capture string, decision runner.CacheDecision)
 	if decision.Ephemeral {
 		return s.replace(room, string(decision.Ref))
 	}
-	if err := syncTree(room.dir); err != nil {
+	if err := filetree.Sync(room.dir); err != nil {
 		return err
 	}
 	if err := s.replace(room, string(decision.Ref)); err != nil {
 		return err
 	}
-	return syncDir(s.snapshots())
+	return filetree.SyncDir(s.snapshots())
 }
 
 // replace renames the room to the snapshot and removes what was there.
@@ -153,7 +154,7 @@ func (s state) replace(room *room, ref string) error {
 	if err := os.Rename(room.dir, s.snapshot(ref)); err != nil {
 		return err
 	}
-	return removeTree(old)
+	return filetree.Remove(old)
 }
 
 // reap removes a snapshot, if there is one. It leaves the snapshots first, so
@@ -171,35 +172,6 @@ func (s state) reap(ref runner.SnapshotRef) error {
 		err = nil
 	}
 	return errors.Join(err, room.close())
-}
-
-// openUp makes everything below dir accessible to its owner and returns the
-// modes that it changed, by path.
-func openUp(dir string) (map[string]fs.FileMode, error) {
-	modes := map[string]fs.FileMode{}
-	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.Type() == fs.ModeSymlink {
-			return err
-		}
-		info, err := e.Info()
-		if err != nil {
-			return err
-		}
-		need := fs.FileMode(0o400)
-		if e.IsDir() {
-			need = 0o700
-		}
-		if info.Mode()&need == need {
-			return nil
-		}
-		rel, err := filepath.Rel(dir, path)
-		if err != nil {
-			return err
-		}
-		modes[rel] = info.Mode()
-		return os.Chmod(path, info.Mode()|need)
-	})
-	return modes, err
 }
 
 // load reads a file of a snapshot.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/strata-ci/strata/internal/filelock"
+	"github.com/strata-ci/strata/internal/filetree"
 )
 
 // state is the runner's directory:
@@ -73,7 +74,7 @@ func (r *room) makeEmpty() error {
 	if !held {
 		return errors.New("another process runs a step with the same ID: " + r.dir)
 	}
-	if err := removeTree(r.dir); err != nil {
+	if err := filetree.Remove(r.dir); err != nil {
 		return err
 	}
 	for _, dir := range []string{r.dir, r.workspace(), r.tmp()} {
@@ -90,7 +91,7 @@ func (r *room) makeEmpty() error {
 
 // close removes what is left of the room and gives up its lock.
 func (r *room) close() error {
-	err := removeTree(r.dir)
+	err := filetree.Remove(r.dir)
 	return errors.Join(err, filelock.Remove(r.lock))
 }
 
@@ -152,21 +153,6 @@ func (s state) lockDead() ([]*room, error) {
 		}
 	}
 	return dead, nil
-}
-
-// removeTree removes dir with all that is in it, also from directories that
-// forbid it by their modes.
-func removeTree(dir string) error {
-	if err := os.RemoveAll(dir); err == nil {
-		return nil
-	}
-	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if err == nil && e.IsDir() {
-			err = os.Chmod(path, 0o700)
-		}
-		return err
-	})
-	return errors.Join(err, os.RemoveAll(dir))
 }
 
 // validName reports whether name can be a directory's name here and on every

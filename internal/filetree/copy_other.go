@@ -1,9 +1,10 @@
 //go:build !linux
 
-package host
+package filetree
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,14 +13,22 @@ import (
 // reflink reports that there is no way to share blocks here.
 func reflink(_, _ *os.File) bool { return false }
 
-// syncTree writes dir with all that is in it to the disk.
-func syncTree(dir string) error {
+func copyData(dst, src *os.File) error {
+	_, err := io.Copy(dst, src)
+	return err
+}
+
+// CopyXattrs does nothing: this platform's attributes are not copied.
+func CopyXattrs(_, _ string) error { return nil }
+
+// Sync writes dir with all that is in it to the disk.
+func Sync(dir string) error {
 	return filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		if e.IsDir() {
-			return syncDir(path)
+			return SyncDir(path)
 		}
 		if !e.Type().IsRegular() {
 			return nil

@@ -1,6 +1,6 @@
 //go:build !windows
 
-package host
+package filetree
 
 import (
 	"errors"
@@ -23,8 +23,6 @@ func linkedFile(info fs.FileInfo) (fileID, bool) {
 	}
 	return fileID{uint64(st.Dev), st.Ino}, true
 }
-
-func notDirectory(err error) bool { return errors.Is(err, unix.ENOTDIR) }
 
 // copyOwner gives dst the owner of info. Only root can give files away; for
 // anybody else all files in a snapshot are their own.
@@ -57,4 +55,13 @@ func copySpecial(dst string, info fs.FileInfo) error {
 		return &os.PathError{Op: "mknod", Path: dst, Err: err}
 	}
 	return nil
+}
+
+// SyncDir writes a directory's own entries to the disk.
+func SyncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }

@@ -1,42 +1,44 @@
-package host
+package filetree
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 )
 
-// copyTree copies the contents of src into the existing directory dst: contents,
-// modes, times, owners, symlinks, hard links and special files; not sockets,
-// which mean nothing without their process. modes overrides the modes of
-// entries, by path in the tree.
-func copyTree(ctx context.Context, src, dst string, modes map[string]fs.FileMode) error {
+// Copy copies the contents of src into the existing directory dst: contents,
+// modes, times, owners, user attributes, symlinks, hard links and special files;
+// not sockets, which mean nothing without their process. modes are those to use
+// in place of src's own.
+func Copy(ctx context.Context, src, dst string, modes Modes) error {
 	info, err := os.Lstat(src)
 	if err != nil {
 		return err
 	}
-	return newCopier(ctx, src, dst, modes).directory(".", info)
+	return NewCopier(ctx, src, dst, modes).directory(".", info)
 }
 
-func newCopier(ctx context.Context, src, dst string, modes map[string]fs.FileMode) *copier {
-	return &copier{ctx: ctx, src: src, dst: dst, modes: modes, links: map[fileID]string{}}
+// NewCopier returns a copier from the directory src to the directory dst. modes
+// are as for Copy.
+func NewCopier(ctx context.Context, src, dst string, modes Modes) *Copier {
+	return &Copier{ctx: ctx, src: src, dst: dst, modes: modes, links: map[fileID]string{}}
 }
 
-// copier copies entries from one tree to another.
-type copier struct {
-	ctx      context.Context
+// Copier copies entries from one tree to another. Files that are one in the
+// first tree are one in the second.
+type Copier struct {
+	ctx      context.Context //nolint:containedctx // a copier lives as long as one call
 	src, dst string
-	modes    map[string]fs.FileMode
+	modes    Modes
 	links    map[fileID]string // first copies of files with several names
 }
 
 // directory copies what is in the directory rel, whose copy exists, and then
 // its attributes.
-func (c *copier) directory(rel string, info fs.FileInfo) error {
+func (c *Copier) directory(rel string, info fs.FileInfo) error {
 	entries, err := os.ReadDir(filepath.Join(c.src, rel))
 	if err != nil {
 		return err
@@ -49,15 +51,17 @@ func (c *copier) directory(rel string, info fs.FileInfo) error {
 		if err != nil {
 			return err
 		}
-		if err := c.entry(filepath.Join(rel, e.Name()), info); err != nil {
+		if err := c.Entry(filepath.Join(rel, e.Name()), info); err != nil {
 			return err
 		}
 	}
 	return c.attributes(rel, info)
 }
 
-// entry copies one entry of a directory with all that is below it.
-func (c *copier) entry(rel string, info fs.FileInfo) error {
+// Entry copies the entry at the path rel of the tree, which info describes,
+// with all that is below it. The directory above exists in dst and has nothing
+// of that name.
+func (c *Copier) Entry(rel string, info fs.FileInfo) error {
 	if info.Mode()&fs.ModeSocket != 0 {
 		return nil
 	}
@@ -77,7 +81,7 @@ func (c *copier) entry(rel string, info fs.FileInfo) error {
 		}
 		return c.directory(rel, info)
 	case info.Mode().IsRegular():
-		err = copyFile(src, dst)
+		err = CopyFile(src, dst)
 	case info.Mode()&fs.ModeSymlink != 0:
 		err = copySymlink(src, dst)
 	default:
@@ -90,13 +94,17 @@ func (c *copier) entry(rel string, info fs.FileInfo) error {
 }
 
 // attributes gives the copy of rel its owner, mode and times, in this order:
-// a change of owner takes the set-user-ID bit away.
-func (c *copier) attributes(rel string, info fs.FileInfo) error {
-	dst := filepath.Join(c.dst, rel)
+// a change of owner takes the set-user-ID bit away, and one of anything else may
+// need a mode that allows it and changes times.
+func (c *Copier) attributes(rel string, info fs.FileInfo) error {
+	src, dst := filepath.Join(c.src, rel), filepath.Join(c.dst, rel)
 	if err := copyOwner(dst, info); err != nil {
 		return err
 	}
 	if info.Mode()&fs.ModeSymlink == 0 {
+		if err := CopyXattrs(src, dst); err != nil {
+			return err
+		}
 		mode, ok := c.modes[rel]
 		if !ok {
 			mode = info.Mode()
@@ -108,9 +116,9 @@ func (c *copier) attributes(rel string, info fs.FileInfo) error {
 	return copyTimes(dst, info)
 }
 
-// copyFile copies a regular file's contents, as a reference where the file
-// system can share blocks.
-func copyFile(src, dst string) error {
+// CopyFile copies a regular file's contents to the new file dst, as a reference
+// where the file system can share blocks.
+func CopyFile(src, dst string) error {
 	in, err := os.Open(src)
 	if err != nil {
 		return err
@@ -121,7 +129,7 @@ func copyFile(src, dst string) error {
 		return err
 	}
 	if !reflink(out, in) {
-		if _, err = io.Copy(out, in); err != nil {
+		if err = copyData(out, in); err != nil {
 			err = fmt.Errorf("copy %s: %w", src, err)
 		}
 	}

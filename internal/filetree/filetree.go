@@ -1,0 +1,67 @@
+// Package filetree copies and removes whole directory trees, whatever steps
+// have put there.
+//
+// In: directories that nobody changes meanwhile. Out: equal directories, or
+// none. It knows what file systems can hold, not what the files are for, and it
+// never follows a symbolic link that lies in a tree.
+package filetree
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Remove removes path and all below it, also below directories whose modes
+// forbid that to their owner. A path that does not exist is no error.
+func Remove(path string) error {
+	err := os.RemoveAll(path)
+	if err == nil {
+		return nil
+	}
+	// A directory's children can only be reached after its mode is mended, which
+	// WalkDir's function may do before WalkDir reads it.
+	walkErr := filepath.WalkDir(path, func(p string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() {
+			return os.Chmod(p, 0o700)
+		}
+		return nil // what cannot be read shows when it is removed
+	})
+	if err := os.RemoveAll(path); err != nil {
+		return errors.Join(err, walkErr)
+	}
+	return nil
+}
+
+// Modes are modes of entries by their paths in a tree.
+type Modes map[string]fs.FileMode
+
+// OpenUp makes everything below dir accessible to its owner, so that an
+// ordinary user can copy and remove it, and returns the modes that it changed.
+func OpenUp(dir string) (Modes, error) {
+	modes := Modes{}
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.Type() == fs.ModeSymlink {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		need := fs.FileMode(0o400)
+		if e.IsDir() {
+			need = 0o700
+		}
+		if info.Mode()&need == need {
+			return nil
+		}
+		rel, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		modes[rel] = info.Mode()
+		return os.Chmod(path, info.Mode()|need)
+	})
+	return modes, err
+}
