@@ -15,15 +15,25 @@ import (
 	"time"
 )
 
-// lab is a temporary directory with the programs to measure.
+// lab holds the programs to measure, and the places to measure them in.
 type lab struct {
 	ctx    context.Context
-	dir    string
 	strata string // Strata, as it is released
 	bare   string // a Go program that greets, built in the same way
+	task   string // go-task, "" until it is needed
 	rounds int
 	// accounts are those to measure as: this process's first.
 	accounts []account
+	// places are temporary directories: one where the machine has its files,
+	// which holds the programs too, and one in memory if that is another.
+	places []place
+	place  place // where desks are made
+}
+
+// place is a temporary directory.
+type place struct {
+	dir      string
+	inMemory bool
 }
 
 // account is a user of the machine.
@@ -33,30 +43,51 @@ type account struct {
 	overFloor  float64             // goal: what a step may cost, in floors
 }
 
-// openLab builds the programs. Its directory can be read by everyone.
+// openLab builds the programs.
 func openLab(ctx context.Context, rounds int) (*lab, error) {
-	dir, err := os.MkdirTemp("", "strata-bench-")
-	if err != nil {
-		return nil, err
-	}
-	l := &lab{
-		ctx: ctx, dir: dir, rounds: rounds, accounts: accounts(),
-		strata: filepath.Join(dir, "strata"), bare: filepath.Join(dir, "bare"),
-	}
-	if err := l.build(); err != nil {
+	l := &lab{ctx: ctx, rounds: rounds, accounts: accounts()}
+	if err := errors.Join(l.addPlaces(), l.build()); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
 	return l, nil
 }
 
-// close removes everything, also what a step made and closed to its owner.
-func (l *lab) close() error { return os.RemoveAll(l.dir) }
+// close removes everything.
+func (l *lab) close() error {
+	var errs []error
+	for _, p := range l.places {
+		errs = append(errs, os.RemoveAll(p.dir))
+	}
+	return errors.Join(errs...)
+}
+
+// addPlaces makes directories that everyone can read.
+func (l *lab) addPlaces() error {
+	const memory = "/dev/shm"
+	parents := []string{os.TempDir()}
+	if isMemory(memory) && !isMemory(os.TempDir()) {
+		parents = append(parents, memory)
+	}
+	for _, parent := range parents {
+		dir, err := os.MkdirTemp(parent, "strata-bench-")
+		if err != nil {
+			return err
+		}
+		l.places = append(l.places, place{dir, parent == memory})
+		if err := os.Chmod(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 func (l *lab) build() error {
-	if err := os.Chmod(l.dir, 0o755); err != nil {
-		return err
+	if len(l.places) == 0 {
+		return nil
 	}
-	greeting := filepath.Join(l.dir, "bare.go")
+	dir := l.places[0].dir
+	l.strata, l.bare = filepath.Join(dir, "strata"), filepath.Join(dir, "bare")
+	greeting := filepath.Join(dir, "bare.go")
 	source := "package main\n\nimport \"fmt\"\n\nfunc main() { fmt.Println(\"hello\") }\n"
 	if err := os.WriteFile(greeting, []byte(source), 0o644); err != nil {
 		return err
@@ -107,7 +138,7 @@ type desk struct {
 
 // desk returns a new one. star is the project's pipeline, "" for none.
 func (l *lab) desk(a account, star string) (*desk, error) {
-	dir, err := os.MkdirTemp(l.dir, "desk-")
+	dir, err := os.MkdirTemp(l.place.dir, "desk-")
 	if err != nil {
 		return nil, err
 	}

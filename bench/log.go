@@ -22,7 +22,7 @@ func log(l *lab, r *report) error {
 	if err != nil {
 		return err
 	}
-	run := large.printing(l.strata, "run")
+	run := large.printing("sh", "-c", l.strata+" run >/dev/null 2>&1")
 	bare := large.printing("sh", "-c", printer(gigabyte)+` > "$HOME"/log`)
 	rounds := max(3, l.rounds/3)
 	s, err := inTurn(rounds, run, bare)
@@ -45,7 +45,7 @@ func log(l *lab, r *report) error {
 	}
 	r.add(row{
 		what: "memory at the peak of `strata run`, 1 GB printed", ours: s[0],
-		peer: "the same, 100 MB printed", theirs: s[1], unit: "MB", goal: ratioAtMost(1.2),
+		peer: "the same, 100 MB printed", theirs: s[1], unit: "MB", goal: within(10, "MB"),
 	})
 	return nil
 }

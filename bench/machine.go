@@ -14,17 +14,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// thisMachine describes the machine as a Markdown list; dir is where files are.
-func thisMachine(dir string) string {
+// thisMachine describes the machine as a Markdown list.
+func thisMachine() string {
 	var u unix.Utsname
 	kernel := "unknown"
 	if err := unix.Uname(&u); err == nil {
 		kernel = unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:])
 	}
 	load, _, _ := strings.Cut(read("/proc/loadavg"), " ")
-	return fmt.Sprintf("- Machine: %s, %d processors, %s GB memory, load %s at the start\n- System: %s, %s, files on %s; %s\n",
+	return fmt.Sprintf("- Machine: %s, %d processors, %s GB memory, load %s at the start\n- System: %s, %s; %s\n",
 		field("/proc/cpuinfo", "model name"), runtime.NumCPU(), memory(), load,
-		strings.Trim(field("/etc/os-release", "PRETTY_NAME"), `"`), kernel, fileSystem(dir), runtime.Version())
+		strings.Trim(field("/etc/os-release", "PRETTY_NAME"), `"`), kernel, runtime.Version())
 }
 
 // field returns the value of the first "key: value" or "key=value" line.
@@ -57,6 +57,19 @@ func memory() string {
 	return fmt.Sprint((kb + 1<<19) >> 20)
 }
 
+// withoutJournal is ext4 as some virtual machines have it. There the kernel does
+// not use a deleted file's inode again for minutes, and passes over all such
+// ones for every new file: find_inode_bit in fs/ext4/ialloc.c.
+const withoutJournal = "ext4 without a journal"
+
+// hasJournal reports whether any ext4 of the machine has one.
+func hasJournal() bool {
+	journals, err := os.ReadDir("/proc/fs/jbd2")
+	return err == nil && len(journals) > 0
+}
+
+func isMemory(dir string) bool { return fileSystem(dir) == "tmpfs" }
+
 // fileSystem names the file system of dir: those that developers have.
 func fileSystem(dir string) string {
 	var s unix.Statfs_t
@@ -67,7 +80,11 @@ func fileSystem(dir string) string {
 		unix.EXT4_SUPER_MAGIC: "ext4", unix.XFS_SUPER_MAGIC: "xfs", unix.BTRFS_SUPER_MAGIC: "btrfs",
 		unix.TMPFS_MAGIC: "tmpfs", unix.OVERLAYFS_SUPER_MAGIC: "overlayfs",
 	}
-	if name, ok := names[int64(s.Type)]; ok {
+	name, ok := names[int64(s.Type)]
+	switch {
+	case ok && name == "ext4" && !hasJournal():
+		return withoutJournal
+	case ok:
 		return name
 	}
 	return fmt.Sprintf("type %#x", s.Type)

@@ -30,8 +30,8 @@ func ratioAtMost(limit float64) goal {
 	return goal{fmt.Sprintf("at most %v ×", limit), func(ours, theirs float64) bool { return ours <= limit*theirs }}
 }
 
-func withinMilliseconds(limit float64) goal {
-	return goal{fmt.Sprintf("at most %v ms more", limit), func(ours, theirs float64) bool { return ours-theirs <= limit }}
+func within(limit float64, unit string) goal {
+	return goal{fmt.Sprintf("at most %v %s more", limit, unit), func(ours, theirs float64) bool { return ours-theirs <= limit }}
 }
 
 func atMostMilliseconds(limit float64) goal {
@@ -67,12 +67,21 @@ type report struct {
 	rounds  int
 	machine string
 	source  string
-	rows    []row
+	tables  []table
 	notes   []string
 }
 
+type table struct {
+	title string
+	rows  []row
+}
+
+// table begins a table, to which rows are added from now on.
+func (r *report) table(title string) { r.tables = append(r.tables, table{title: title}) }
+
 func (r *report) add(w row) {
-	r.rows = append(r.rows, w)
+	t := &r.tables[len(r.tables)-1]
+	t.rows = append(t.rows, w)
 	fmt.Fprintln(os.Stderr, w.markdown())
 }
 
@@ -130,15 +139,18 @@ compared is therefore measured in turn, and the ratio is what counts.
 Every pair of figures is the best and the median of %d rounds, of a third of
 that where a round takes seconds. The median of a ratio is that of the rounds'
 own ratios. A goal is met ("yes") if both best and median meet it.
-
-| Strata | best / median | against | best / median | ratio | goal | met |
-|---|---|---|---|---|---|---|
 `, "`"+r.command+"`", r.date.Format("2006-01-02 15:04 MST"), r.source, r.machine, r.rounds)
-	for _, w := range r.rows {
-		fmt.Fprintln(&b, w.markdown())
+	for _, t := range r.tables {
+		if len(t.rows) == 0 {
+			continue
+		}
+		fmt.Fprintf(&b, "\n## %s\n\n| Strata | best / median | against | best / median | ratio | goal | met |\n|---|---|---|---|---|---|---|\n", t.title)
+		for _, w := range t.rows {
+			fmt.Fprintln(&b, w.markdown())
+		}
 	}
 	if len(r.notes) > 0 {
-		fmt.Fprintln(&b)
+		fmt.Fprint(&b, "\n## Notes\n\n")
 	}
 	for _, n := range r.notes {
 		fmt.Fprintln(&b, "- "+n)

@@ -31,6 +31,7 @@ func TestReportSaysWhatWasMissed(t *testing.T) {
 		want string
 	}{{fast, "yes"}, {mixed, "best only"}, {slow, "no"}} {
 		var r report
+		r.table("Files")
 		r.add(row{what: "a thing", ours: c.ours, peer: "another", theirs: fast, goal: ratioAtMost(2)})
 		if page := string(r.markdown()); !strings.Contains(page, "| "+c.want+" |") {
 			t.Errorf("%v against %v, at most twice: want %q in\n%s", c.ours, fast, c.want, page)

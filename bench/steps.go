@@ -41,10 +41,10 @@ func start(l *lab, r *report) error {
 		return err
 	}
 	version, bare, floor, one := s[0], s[1], s[2], s[3]
-	r.add(row{what: "`strata version`", ours: version, peer: "a bare Go program", theirs: bare, goal: withinMilliseconds(15)})
+	r.add(row{what: "`strata version`", ours: version, peer: "a bare Go program", theirs: bare, goal: within(15, "ms")})
 	r.add(row{
 		what: "`strata run` of one `true` step", ours: one,
-		peer: "a bare Go program and `" + strings.Join(d.account.floor(), " ") + "`", theirs: bare.plus(floor), goal: withinMilliseconds(50),
+		peer: "a bare Go program and `" + strings.Join(d.account.floor(), " ") + "`", theirs: bare.plus(floor), goal: within(50, "ms"),
 	})
 	return nil
 }
@@ -105,8 +105,7 @@ func independent(l *lab, r *report) error {
 }
 
 func againstTask(l *lab, r *report, w row, star, taskfile string) error {
-	task, err := l.task()
-	if err != nil {
+	if err := l.installTask(); err != nil {
 		r.note("Not compared with go-task: %v", err)
 		return nil
 	}
@@ -117,7 +116,7 @@ func againstTask(l *lab, r *report, w row, star, taskfile string) error {
 	if err := os.WriteFile(filepath.Join(d.project, "Taskfile.yml"), []byte(taskfile), 0o644); err != nil {
 		return err
 	}
-	s, err := inTurn(l.rounds, d.time(l.strata, "run"), d.time(task, "-s"))
+	s, err := inTurn(l.rounds, d.time(l.strata, "run"), d.time(l.task, "-s"))
 	if err != nil {
 		return err
 	}
@@ -126,16 +125,16 @@ func againstTask(l *lab, r *report, w row, star, taskfile string) error {
 	return nil
 }
 
-// task returns the path of go-task, which it installs in the lab.
-func (l *lab) task() (string, error) {
-	task := filepath.Join(l.dir, "task")
-	if _, err := os.Stat(task); err == nil {
-		return task, nil
+func (l *lab) installTask() error {
+	if l.task != "" {
+		return nil
 	}
+	dir := l.places[0].dir
 	cmd := exec.CommandContext(l.ctx, "go", "install", "github.com/go-task/task/v3/cmd/task@"+taskVersion)
-	cmd.Env = append(os.Environ(), "GOBIN="+l.dir, "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), "GOBIN="+dir, "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%s: %w: %s", cmd, err, text)
+		return fmt.Errorf("%s: %w: %s", cmd, err, text)
 	}
-	return task, nil
+	l.task = filepath.Join(dir, "task")
+	return nil
 }
