@@ -292,7 +292,10 @@ func groupOwner(name string) (pid int, ok bool) {
 		return 0, false
 	}
 	pid, err := strconv.Atoi(number)
-	return pid, err == nil && pid > 0 && strconv.Itoa(pid) == number
+	if err != nil || pid <= 0 || strconv.Itoa(pid) != number {
+		return 0, false
+	}
+	return pid, true
 }
 
 // Sweep removes the empty groups of processes that no longer exist.

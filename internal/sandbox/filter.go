@@ -51,6 +51,7 @@ const (
 	offsetArch   = 4
 	offsetArg0   = 16
 	offsetArg1   = 24
+	offsetArg2   = 32
 )
 
 func errno(e unix.Errno) bpf.Instruction {
@@ -96,6 +97,18 @@ func filterFor(nested bool) ([]bpf.RawInstruction, error) {
 		// Typing into a terminal: the classic way out of a sandbox.
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.TIOCSTI, SkipTrue: 1},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.TIOCLINUX, SkipTrue: 1},
+		errno(unix.EPERM),
+		bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW},
+	)...)
+	prog = append(prog, on(unix.SYS_PRLIMIT64,
+		// Setting another process's limits: the supervising process is of the
+		// same user, and later commands inherit its limits.
+		bpf.LoadAbsolute{Off: offsetArg2, Size: word},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 2},
+		bpf.LoadAbsolute{Off: offsetArg2 + word, Size: word},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 3},
+		bpf.LoadAbsolute{Off: offsetArg0, Size: word},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 1},
 		errno(unix.EPERM),
 		bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW},
 	)...)

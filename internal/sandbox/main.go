@@ -67,8 +67,11 @@ func serve(conn *net.UnixConn, scratch string) error {
 			_ = unix.Kill(-1, unix.SIGKILL) // as above
 		case frameRun:
 			var req request
-			if err := f.decode(&req); err != nil || len(f.files) < minFds {
+			if err := f.decode(&req); err != nil {
 				return fmt.Errorf("a malformed request: %w", err)
+			}
+			if len(f.files) < minFds {
+				return errors.New("a request without the command's streams")
 			}
 			j := job{
 				Spec: req.Spec, stdout: f.files[0], stderr: f.files[1],

@@ -4,6 +4,7 @@ package sandbox
 
 import (
 	"os"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -56,6 +57,16 @@ func (w *world) dropPrivileges(nested, listen bool) (listener *os.File, err erro
 		return os.NewFile(fd, "listener"), nil
 	}
 	return nil, nil
+}
+
+// nest starts a command in a user namespace below the cell's, with all
+// capabilities there. With capabilities in the cell's own it could trace the
+// cell, enter the cell's mount namespace, which is the machine's, and make
+// read-only mounts writable: user_namespaces(7), mount_namespaces(7).
+func (w *world) nest(attr *syscall.SysProcAttr) {
+	attr.Cloneflags = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+	attr.UidMappings, attr.GidMappings = w.users, w.groups
+	attr.GidMappingsEnableSetgroups = w.setgroups
 }
 
 // loopbackUp brings up the only device of a new network namespace.

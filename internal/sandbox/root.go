@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -23,6 +24,9 @@ type world struct {
 	proc    string                  // a /proc to clone
 	sys     string                  // a /sys to clone, empty where the machine has none
 	filter  [2][]bpf.RawInstruction // of ordinary and of nested commands
+
+	users, groups []syscall.SysProcIDMap // of the cell's user namespace
+	setgroups     bool                   // the namespace allows setgroups
 
 	// The running command was asked, or is, to end.
 	terminating, killing atomic.Bool
@@ -82,6 +86,9 @@ func prepare(scratch string) (*world, error) {
 		if w.filter[i], err = filterFor(nested); err != nil {
 			return nil, asError(StageLimit, "assemble the system call filter", err)
 		}
+	}
+	if w.users, w.groups, w.setgroups, err = idMaps(); err != nil {
+		return nil, asError(StageLimit, "read which users exist here", err)
 	}
 	// Commands must not trace this process or read its files through /proc.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {

@@ -20,6 +20,9 @@ import (
 // clone3 to the owner of its listener, who lets this one pass and then closes
 // the listener, after which the kernel denies it: seccomp(2), ENOSYS.
 func (w *world) start(j job, program string, attr *syscall.ProcAttr) (pid int, err error) {
+	if j.Nested {
+		w.nest(attr.Sys)
+	}
 	asks := false
 	switch {
 	case len(j.doors) == 0:
