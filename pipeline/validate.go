@@ -188,16 +188,23 @@ func (v *validator) command(i int, c Command) {
 
 func (v *validator) env(i int, env map[string]string) {
 	for _, name := range slices.Sorted(maps.Keys(env)) {
-		value := env[name]
-		switch fault := badText(value); {
-		case !validEnvName(name):
-			v.fault(i, "env", "the environment variable %s has a malformed name: it must have at least one character and no '=', space or control character", quote(name))
-		case fault != "":
-			v.fault(i, "env", "the value of the environment variable %s %s", name, fault)
-		case len(name)+len(value)+2 > maxEnv:
-			v.fault(i, "env", "the environment variable %s is longer than %s, the most that a process can be given: pass a file", name, Bytes(maxEnv))
+		if err := CheckEnv(name, env[name]); err != nil {
+			v.fault(i, "env", "%v", err)
 		}
 	}
+}
+
+// CheckEnv returns an error if no step can be given the environment variable.
+func CheckEnv(name, value string) error {
+	switch fault := badText(value); {
+	case !validEnvName(name):
+		return fmt.Errorf("the environment variable %s has a malformed name: it must have at least one character and no '=', space or control character", quote(name))
+	case fault != "":
+		return fmt.Errorf("the value of the environment variable %s %s", name, fault)
+	case len(name)+len(value)+2 > maxEnv:
+		return fmt.Errorf("the environment variable %s is longer than %s, the most that a process can be given: pass a file", name, Bytes(maxEnv))
+	}
+	return nil
 }
 
 func validEnvName(name string) bool {

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/strata-ci/strata/internal/plan"
 	"github.com/strata-ci/strata/runner"
@@ -12,8 +10,7 @@ import (
 
 // printPlan writes what a run would do, a step a line.
 func printPlan(out io.Writer, p *plan.Plan) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "STEP\tRUNNER\tSTARTS FROM\tAFTER\tSNAPSHOT\tCOMMAND")
+	t := table{{"STEP", "RUNNER", "STARTS FROM", "AFTER", "SNAPSHOT", "COMMAND"}}
 	for _, s := range p.Steps {
 		from, snapshot := "the image", "no"
 		if s.Image != "" {
@@ -34,9 +31,9 @@ func printPlan(out io.Writer, p *plan.Plan) error {
 		if cut {
 			command += " …"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, s.Runner.Name(), from, dash(strings.Join(after, ", ")), snapshot, command)
+		t = append(t, []string{s.Name, s.Runner.Name(), from, dash(strings.Join(after, ", ")), snapshot, command})
 	}
-	return w.Flush()
+	return t.write(out, plainCell)
 }
 
 func dash(s string) string {

@@ -29,9 +29,9 @@ type runCmd struct {
 	Step      []string          `placeholder:"NAME" complete:"step" help:"Run only this step and what it needs. Can be repeated."`
 	From      string            `placeholder:"STEP" complete:"step" help:"Run only this step, all after it, and what they need."`
 	DryRun    bool              `help:"Print what would run, and change nothing."`
-	Runner    string            `placeholder:"NAME" help:"Run steps that name no runner with this one."`
+	Runner    string            `placeholder:"NAME" complete:"runner" help:"Run steps that name no runner with this one."`
 	Env       map[string]string `placeholder:"K=V" help:"Set a variable for every step. Can be repeated."`
-	Format    string            `enum:"auto,tty,plain,json" default:"auto" help:"How to show the run: tty, plain or json. Default: tty on a terminal, else plain."`
+	Format    string            `enum:"auto,tty,plain,json" default:"auto" placeholder:"FORM" help:"How to show the run: tty, plain or json. Default: tty on a terminal, else plain."`
 }
 
 // Run runs a pipeline and reports how it ended as the exit code.

@@ -33,7 +33,7 @@ func (r *run) step(ctx context.Context, i int, in runner.ExecutorInput) end {
 	result, err := s.Runner.Execute(ctx, sc, in)
 	ev := journal.Event{Type: journal.StepFinished, Step: s.Name, DurationMS: milliseconds(time.Since(begin))}
 	switch {
-	case ctx.Err() != nil:
+	case err != nil && ctx.Err() != nil:
 		e.outcome, ev.Status = schedule.Cancelled, journal.Cancelled
 		var by *stopped
 		if errors.As(context.Cause(ctx), &by) {

@@ -61,6 +61,11 @@ func Make(p *pipeline.Pipeline, registry *runner.Registry, opts Options) (*Plan,
 	} else {
 		opts.Runner = registry.Default()
 	}
+	for _, name := range slices.Sorted(maps.Keys(opts.Env)) {
+		if err := pipeline.CheckEnv(name, opts.Env[name]); err != nil {
+			return nil, err
+		}
+	}
 	if err := pipeline.Validate(p, Runners(registry, opts.Runner)); err != nil {
 		return nil, err
 	}
@@ -112,16 +117,24 @@ func resolve(p *pipeline.Pipeline, s *pipeline.Step, registry *runner.Registry, 
 	if err != nil {
 		return Step{}, fmt.Errorf("step %q: %w", s.Name, err)
 	}
+	return Step{
+		Step: *s, Runner: r, Environ: environ(p.Env, s.Env, opts.Env),
+		Parent: -1, Cache: runner.CacheDecision{Action: runner.MissNoCommit},
+	}, nil
+}
+
+// environ returns the sorted environment; later variables win.
+func environ(layers ...map[string]string) []string {
 	env := maps.Clone(baseEnv)
-	for _, more := range []map[string]string{p.Env, s.Env, opts.Env} {
-		maps.Copy(env, more)
+	for _, layer := range layers {
+		maps.Copy(env, layer)
 	}
-	environ := make([]string, 0, len(env))
+	list := make([]string, 0, len(env))
 	for key, value := range env {
-		environ = append(environ, key+"="+value)
+		list = append(list, key+"="+value)
 	}
-	slices.Sort(environ)
-	return Step{Step: *s, Runner: r, Environ: environ, Parent: -1, Cache: runner.CacheDecision{Action: runner.MissNoCommit}}, nil
+	slices.Sort(list)
+	return list
 }
 
 // needs returns the names of the steps that must pass before s, each once.

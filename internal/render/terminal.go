@@ -28,12 +28,11 @@ type Terminal struct {
 const defaultWidth, defaultHeight = 80, 24
 
 // OpenTerminal describes the terminal that f is, by the variables TERM and
-// NO_COLOR (no-color.org). It returns false where f is not a terminal.
+// NO_COLOR (no-color.org). Where f is none it returns false, with a description
+// of one without colours, for those who want to draw on it all the same.
 func OpenTerminal(f *os.File, getenv func(string) string) (Terminal, bool) {
 	fd := int(f.Fd())
-	if !term.IsTerminal(fd) {
-		return Terminal{}, false
-	}
+	isTerminal := term.IsTerminal(fd)
 	return Terminal{
 		Out: f,
 		Size: func() (int, int) {
@@ -43,8 +42,8 @@ func OpenTerminal(f *os.File, getenv func(string) string) (Terminal, bool) {
 			}
 			return width, height
 		},
-		Colors: getenv("NO_COLOR") == "",
-		Dumb:   getenv("TERM") == "dumb" || !enableEscapes(f),
+		Colors: Colors(isTerminal && getenv("NO_COLOR") == ""),
+		Dumb:   getenv("TERM") == "dumb" || isTerminal && !enableEscapes(f),
 		Now:    time.Now,
-	}, true
+	}, isTerminal
 }

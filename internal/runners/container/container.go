@@ -92,7 +92,9 @@ func (r *Runner) open(opts Options) (err error) {
 
 // Close ends the runner's supervising processes and removes all snapshots. No
 // step may run any more.
-func (r *Runner) Close() error { return errors.Join(r.seats.close(), r.live.close()) }
+func (r *Runner) Close() error {
+	return errors.Join(r.seats.close(), r.store.Close(), r.live.close())
+}
 
 // Name is the runner's name.
 const Name = "container"
@@ -127,7 +129,12 @@ func parseArgs(data json.RawMessage) (args, error) {
 	d := json.NewDecoder(strings.NewReader(string(data)))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&a); err != nil {
-		return a, fmt.Errorf(`%w: the container runner takes "nested" (true or false) and "host_paths" (a list of absolute paths)`, err)
+		var wrong *json.UnmarshalTypeError
+		if errors.As(err, &wrong) && wrong.Field != "" {
+			err = fmt.Errorf("%q is a %s", wrong.Field, wrong.Value)
+		}
+		return a, fmt.Errorf(`runner_args: %s: the container runner takes "nested" (true or false) and "host_paths" (a list of absolute paths)`,
+			strings.TrimPrefix(err.Error(), "json: "))
 	}
 	for _, p := range a.HostPaths {
 		if !filepath.IsAbs(p) || filepath.Clean(p) != p {
@@ -164,10 +171,11 @@ func (r *Runner) Execute(ctx context.Context, sc *runner.StepContext, in runner.
 	if err := ctx.Err(); err != nil {
 		return runner.StepResult{}, err
 	}
-	fork, err := r.store.Fork(in.StepID, in.Parent)
+	fork, err := r.store.Fork(in.Parent)
 	if err != nil {
 		return runner.StepResult{}, err
 	}
+	defer fork.Discard()
 	result, err := r.inFork(ctx, sc, in, fork)
 	if err == nil && !result.Passed() {
 		err = r.diskFull()
@@ -179,7 +187,7 @@ func (r *Runner) Execute(ctx context.Context, sc *runner.StepContext, in runner.
 		result.Snapshot = in.Cache.Ref
 		return result, nil
 	}
-	return result, errors.Join(err, fork.Discard())
+	return result, err
 }
 
 func (r *Runner) inFork(ctx context.Context, sc *runner.StepContext, in runner.ExecutorInput, fork *snapshot.Fork) (runner.StepResult, error) {
@@ -352,8 +360,8 @@ func (r *Runner) supervise(ctx context.Context, sc *runner.StepContext, in runne
 	result, runErr := cell.Run(stop.abandon, spec, out.ends(), sandbox.Control{Terminate: stop.terminate, Kill: stop.kill})
 	stop.end()
 	outErr := out.wait()
-	if err := ctx.Err(); err != nil {
-		return runner.StepResult{}, result.Changed, err
+	if stop.cancelled {
+		return runner.StepResult{}, result.Changed, ctx.Err()
 	}
 	if runErr != nil {
 		return runner.StepResult{}, result.Changed, infraError(runErr)

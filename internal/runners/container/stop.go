@@ -24,6 +24,7 @@ type stopper struct {
 	over            chan struct{} // closed by end
 	done            chan struct{} // closed when watch has returned
 	timedOut        bool          // to be read after end
+	cancelled       bool          // to be read after end
 }
 
 func newStopper(ctx context.Context, hurry <-chan struct{}, timeout, grace time.Duration) *stopper {
@@ -51,6 +52,7 @@ func (s *stopper) watch(failed <-chan struct{}) {
 	case <-limit:
 		s.timedOut = true
 	case <-s.ctx.Done():
+		s.cancelled = true
 	case <-failed:
 	}
 	close(s.terminate)
