@@ -3,142 +3,142 @@
 package snapshot
 
 import (
-	"bytes"
 	"errors"
 	"os"
-	"strings"
-	"time"
+	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/strata-ci/strata/internal/filetree"
 )
 
-// opaqueXattr marks a directory of a layer that hides the one below it. The
-// name is that of mounts with the option userxattr, which ordinary users can set.
-const opaqueXattr = "user.overlay.opaque"
+type unixStat = syscall.Stat_t
 
-// entry says what a layer has at a path.
-type entry struct {
-	dir    bool // a directory
-	opaque bool // a directory that hides the one below it
-	covers bool // anything else: a file that covers, or a whiteout that removes, what is below
+// What an owner needs of a directory's mode.
+const (
+	readable = 0o500
+	writable = 0o700
+)
+
+// unlocked calls f while the mode of a directory allows its owner what is
+// needed. A step's superuser, whom modes do not bind, may have closed it to the
+// ordinary user that this process has.
+func unlocked(dir string, need uint32, f func() error) error {
+	restore, err := unlock(dir, need)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(), restore(dir))
 }
 
-func look(path string) (entry, error) {
-	var st unix.Stat_t
-	err := unix.Lstat(path, &st)
-	switch {
-	case errors.Is(err, unix.ENOENT):
-		return entry{}, nil
-	case err != nil:
-		return entry{}, &os.PathError{Op: "lstat", Path: path, Err: err}
-	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
-		return entry{covers: true}, nil
+// unlock is unlocked in two parts. The directory may have another path when it
+// is restored.
+func unlock(dir string, need uint32) (restore func(dir string) error, err error) {
+	if os.Geteuid() == 0 {
+		return func(string) error { return nil }, nil
 	}
-	opaque, err := isOpaque(path)
-	return entry{dir: true, opaque: opaque}, err
+	st, err := lstat(dir)
+	if err != nil {
+		return nil, err
+	}
+	if st.Mode&need == need || int(st.Uid) != os.Geteuid() {
+		return func(string) error { return nil }, nil
+	}
+	if err := chmod(dir, st.Mode|need); err != nil {
+		return nil, err
+	}
+	return func(dir string) error { return chmod(dir, st.Mode) }, nil
 }
 
-func isOpaque(dir string) (bool, error) {
-	var value [1]byte
-	n, err := unix.Lgetxattr(dir, opaqueXattr, value[:])
-	switch {
-	case errors.Is(err, unix.ENODATA), errors.Is(err, unix.EOPNOTSUPP):
-		return false, nil
-	case errors.Is(err, unix.ERANGE):
-		return false, nil // longer than "y": not the mark
-	case err != nil:
-		return false, &os.PathError{Op: "getxattr", Path: dir, Err: err}
+// move renames a directory, which takes writing to it: its parent is in it.
+func move(from, to string) error {
+	restore, err := unlock(from, writable)
+	if err != nil {
+		return err
 	}
-	return n == 1 && value[0] == 'y', nil
+	if err := os.Rename(from, to); err != nil {
+		return errors.Join(err, restore(from))
+	}
+	return restore(to)
 }
 
 // copyDirAttributes gives the directory dst the mode, the times, the extended
 // attributes and, where the process may do that, the owner of the directory
 // src. Overlayfs's own marks are not copied.
 func copyDirAttributes(src, dst string) error {
-	var st unix.Stat_t
-	if err := unix.Lstat(src, &st); err != nil {
-		return &os.PathError{Op: "lstat", Path: src, Err: err}
+	st, err := lstat(src)
+	if err != nil {
+		return err
 	}
 	if os.Geteuid() == 0 {
 		if err := os.Lchown(dst, int(st.Uid), int(st.Gid)); err != nil {
 			return err
 		}
 	}
-	if err := copyXattrs(src, dst); err != nil {
+	if err := unlocked(src, readable, func() error { return filetree.CopyXattrs(src, dst) }); err != nil {
 		return err
 	}
-	if err := unix.Chmod(dst, st.Mode&0o7777); err != nil {
-		return &os.PathError{Op: "chmod", Path: dst, Err: err}
+	if err := chmod(dst, st.Mode); err != nil {
+		return err
 	}
-	return os.Chtimes(dst, time.Unix(st.Atim.Unix()), time.Unix(st.Mtim.Unix()))
+	return setTimes(dst, st)
 }
 
-func copyXattrs(src, dst string) error {
-	names, err := listXattrs(src)
+// sameDirAttributes reports whether two directories have the same of what
+// copyDirAttributes copies, except for the time of the last access.
+func sameDirAttributes(a, b string) (same bool, err error) {
+	sa, err := lstat(a)
+	if err != nil {
+		return false, err
+	}
+	sb, err := lstat(b)
+	if err != nil {
+		return false, err
+	}
+	if sa.Mode != sb.Mode || sa.Mtim != sb.Mtim {
+		return false, nil
+	}
+	if os.Geteuid() == 0 && (sa.Uid != sb.Uid || sa.Gid != sb.Gid) {
+		return false, nil
+	}
+	return same, unlocked(a, readable, func() error {
+		return unlocked(b, readable, func() (err error) {
+			same, err = filetree.SameXattrs(a, b)
+			return err
+		})
+	})
+}
+
+// keepTimes calls f, which changes what is in dir, and gives dir its times back.
+func keepTimes(dir string, f func() error) error {
+	st, err := lstat(dir)
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		if !strings.HasPrefix(name, "user.") || strings.HasPrefix(name, "user.overlay.") {
-			continue // others are the machine's (labels), and not for a layer
-		}
-		value, err := getXattr(src, name)
-		if err != nil {
-			return err
-		}
-		if err := unix.Lsetxattr(dst, name, value, 0); err != nil {
-			return &os.PathError{Op: "setxattr " + name, Path: dst, Err: err}
-		}
+	if err := unlocked(dir, writable, f); err != nil {
+		return err
+	}
+	return setTimes(dir, st)
+}
+
+func lstat(path string) (*unix.Stat_t, error) {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return nil, &os.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	return &st, nil
+}
+
+func chmod(path string, mode uint32) error {
+	if err := unix.Chmod(path, mode&0o7777); err != nil {
+		return &os.PathError{Op: "chmod", Path: path, Err: err}
 	}
 	return nil
 }
 
-func listXattrs(path string) ([]string, error) {
-	buf := make([]byte, 1024)
-	for {
-		n, err := unix.Llistxattr(path, buf)
-		switch {
-		case errors.Is(err, unix.ERANGE):
-			buf = make([]byte, 2*len(buf))
-			continue
-		case errors.Is(err, unix.EOPNOTSUPP), err == nil && n == 0:
-			return nil, nil
-		case err != nil:
-			return nil, &os.PathError{Op: "listxattr", Path: path, Err: err}
-		}
-		return strings.Split(string(bytes.TrimSuffix(buf[:n], []byte{0})), "\x00"), nil
+func setTimes(path string, st *unix.Stat_t) error {
+	if err := unix.UtimesNano(path, []unix.Timespec{st.Atim, st.Mtim}); err != nil {
+		return &os.PathError{Op: "set the time of", Path: path, Err: err}
 	}
-}
-
-func getXattr(path, name string) ([]byte, error) {
-	buf := make([]byte, 256)
-	for {
-		n, err := unix.Lgetxattr(path, name, buf)
-		if errors.Is(err, unix.ERANGE) {
-			buf = make([]byte, 2*len(buf))
-			continue
-		}
-		if err != nil {
-			return nil, &os.PathError{Op: "getxattr " + name, Path: path, Err: err}
-		}
-		return buf[:n], nil
-	}
-}
-
-// sameDirAttributes reports whether two directories have the same mode and,
-// where the process may change that, the same owner.
-func sameDirAttributes(a, b string) (bool, error) {
-	var sa, sb unix.Stat_t
-	if err := unix.Lstat(a, &sa); err != nil {
-		return false, &os.PathError{Op: "lstat", Path: a, Err: err}
-	}
-	if err := unix.Lstat(b, &sb); err != nil {
-		return false, &os.PathError{Op: "lstat", Path: b, Err: err}
-	}
-	same := sa.Mode == sb.Mode
-	if os.Geteuid() == 0 {
-		same = same && sa.Uid == sb.Uid && sa.Gid == sb.Gid
-	}
-	return same, nil
+	return nil
 }

@@ -3,17 +3,21 @@
 package snapshot
 
 import (
+	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/strata-ci/strata/internal/filetree"
 )
 
 // flatten writes into the new directory dst one layer that shows the same as
 // the given layers (topmost first) stacked, whatever lies below them. Files are
 // hard links to those of the layers: layers never change.
-func flatten(layers []string, dst string) error {
+func flatten(layers []*layer, dst string) error {
 	if err := os.Mkdir(dst, 0o700); err != nil {
 		return err
 	}
@@ -25,101 +29,133 @@ func flatten(layers []string, dst string) error {
 		if len(dirs) == 0 {
 			continue
 		}
-		if err := mergeLike(dirs, filepath.Join(dst, string(tree)), hidden); err != nil {
+		if err := merge(union{dirs: dirs, hides: hidden}, filepath.Join(dst, string(tree))); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// mergeLike merges, and gives dst the attributes of the topmost directory.
-func mergeLike(dirs []string, dst string, opaque bool) error {
-	if err := merge(dirs, dst, opaque); err != nil {
-		return err
-	}
-	return copyDirAttributes(dirs[0], dst)
+// union is a stack of directories that show as one.
+type union struct {
+	dirs  []string // topmost first
+	hides bool     // what lies below does not show through
+	bare  bool     // nothing lies below, because a directory above hides it
 }
 
-// merge writes the union of directories (topmost first) to the new directory
-// dst, opaque if the union hides what lies below it.
-func merge(dirs []string, dst string, opaque bool) (err error) {
+// merge writes the union to the new directory dst, with the attributes of the
+// topmost directory.
+func merge(u union, dst string) error {
 	if err := os.Mkdir(dst, 0o700); err != nil {
 		return err
 	}
-	for _, dir := range dirs {
-		restore, unlockErr := unlock(dir)
-		if unlockErr != nil {
-			return unlockErr
-		}
-		defer func() { err = errors.Join(err, restore()) }()
+	whiteouts, err := mergeEntries(u, dst)
+	if err != nil {
+		return err
 	}
+	switch {
+	case u.bare:
+	case u.hides:
+		err = setXattr(dst, opaqueXattr, "y")
+	case whiteouts:
+		err = setXattr(dst, originXattr, "")
+	}
+	if err != nil {
+		return err
+	}
+	return copyDirAttributes(u.dirs[0], dst)
+}
+
+// mergeEntries fills dst and reports whether there are whiteouts in it. A
+// directory that hides what is below must have none: they would show as files
+// (fs/overlayfs/readdir.c, ovl_dir_is_real).
+func mergeEntries(u union, dst string) (whiteouts bool, err error) {
 	seen := map[string]bool{}
-	for i, dir := range dirs {
-		entries, err := os.ReadDir(dir)
-		if err != nil {
-			return err
-		}
-		for _, e := range entries {
-			name := e.Name()
-			if seen[name] {
-				continue
-			}
-			seen[name] = true
-			if !e.IsDir() {
-				if err := os.Link(filepath.Join(dir, name), filepath.Join(dst, name)); err != nil {
-					return err
-				}
-				continue
-			}
-			same, hidden, err := stack(dirs[i:], name)
+	for i, dir := range u.dirs {
+		below := union{dirs: u.dirs[i:], bare: u.bare || u.hides}
+		err := unlocked(dir, readable, func() error {
+			entries, err := os.ReadDir(dir)
 			if err != nil {
 				return err
 			}
-			if err := mergeLike(same, filepath.Join(dst, name), hidden); err != nil {
-				return err
+			for _, e := range entries {
+				if seen[e.Name()] {
+					continue
+				}
+				seen[e.Name()] = true
+				whiteout, err := mergeEntry(below, e, dst)
+				if err != nil {
+					return err
+				}
+				whiteouts = whiteouts || whiteout
 			}
+			return nil
+		})
+		if err != nil {
+			return false, err
 		}
 	}
-	if opaque {
-		if err := unix.Lsetxattr(dst, opaqueXattr, []byte("y"), 0); err != nil {
-			return &os.PathError{Op: "setxattr " + opaqueXattr, Path: dst, Err: err}
+	return whiteouts, nil
+}
+
+// mergeEntry writes what shows under the name of an entry of the topmost
+// directory, and reports whether it is a whiteout.
+func mergeEntry(u union, e fs.DirEntry, dst string) (whiteout bool, err error) {
+	src, dst := filepath.Join(u.dirs[0], e.Name()), filepath.Join(dst, e.Name())
+	if e.IsDir() {
+		below, err := stack(u.dirs, e.Name())
+		if err != nil {
+			return false, err
 		}
+		below.bare = u.bare
+		return false, merge(below, dst)
 	}
-	return nil
+	info, err := e.Info()
+	if err != nil {
+		return false, err
+	}
+	whiteout = isWhiteout(info)
+	if whiteout && u.bare {
+		return true, nil
+	}
+	err = os.Link(src, dst)
+	if errors.Is(err, unix.EMLINK) { // ext4 allows 65000 names
+		err = copyEntry(src, dst, info)
+	}
+	return whiteout, err
+}
+
+// copyEntry writes another file like src.
+func copyEntry(src, dst string, info fs.FileInfo) error {
+	return filetree.NewCopier(context.Background(), filepath.Dir(src), filepath.Dir(dst), nil).Entry(filepath.Base(src), info)
 }
 
 // stack returns the directories called name in dirs, down to the first that
-// hides what is below it, and whether there was such a one.
-func stack(dirs []string, name string) (same []string, hidden bool, err error) {
+// hides what is below it.
+func stack(dirs []string, name string) (u union, err error) {
 	for _, dir := range dirs {
-		p := filepath.Join(dir, name)
-		e, err := look(p)
+		var s sight
+		err := unlocked(dir, readable, func() (err error) {
+			s, err = find(filepath.Join(dir, name), nil)
+			return err
+		})
 		if err != nil {
-			return nil, false, err
+			return u, err
 		}
-		if e.dir {
-			same = append(same, p)
+		if s.dir != "" {
+			u.dirs = append(u.dirs, s.dir)
 		}
-		if e.opaque || e.covers {
-			return same, true, nil
+		if s.hidden {
+			u.hides = true
+			return u, nil
 		}
 	}
-	return same, false, nil
+	return u, nil
 }
 
-// unlock makes a directory readable to its owner until restore is called: the
-// superuser of a step's sandbox, whom modes do not bind, may have closed it.
-func unlock(dir string) (restore func() error, err error) {
-	info, err := os.Lstat(dir)
-	if err != nil {
-		return nil, err
+func setXattr(path, name, value string) error {
+	if err := unix.Lsetxattr(path, name, []byte(value), 0); err != nil {
+		return &os.PathError{Op: "setxattr " + name, Path: path, Err: err}
 	}
-	const needed = 0o500
-	if os.Geteuid() == 0 || info.Mode().Perm()&needed == needed {
-		return func() error { return nil }, nil
-	}
-	if err := os.Chmod(dir, info.Mode()|0o700); err != nil {
-		return nil, err
-	}
-	return func() error { return os.Chmod(dir, info.Mode()) }, nil
+	return nil
 }

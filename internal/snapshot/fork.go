@@ -4,7 +4,7 @@ package snapshot
 
 import (
 	"errors"
-	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,12 +13,20 @@ import (
 	"github.com/strata-ci/strata/runner"
 )
 
+const (
+	// MaxLayers is the longest chain of a snapshot. A commit that would exceed it
+	// flattens the chain into one layer. Overlayfs itself allows 500 lower
+	// directories (OVL_MAX_STACK), but takes their names in one page of memory.
+	MaxLayers = 64
+	// maxNames is how much of that page, in bytes, layers may use. The rest of
+	// 4096 is for the other options, the image and the capture.
+	maxNames = 2048
+)
+
 // Fork is the writable state of one running step: a view of its parent's
 // layers below directories of its own. It ends with Commit or Discard.
 type Fork struct {
-	store    *Store
-	dir      string
-	parent   []string // layer directories, topmost first
+	branch
 	overlays []Overlay
 }
 
@@ -34,20 +42,14 @@ type Overlay struct {
 	Upper, Work string
 }
 
-// Fork starts a fork of parent, or of nothing for the empty name. The id names
-// the fork among those that exist at the same time.
-func (s *Store) Fork(id string, parent runner.SnapshotRef) (*Fork, error) {
-	f := &Fork{store: s, dir: filepath.Join(s.dir, "active", id)}
-	if parent != "" {
-		var err error
-		if f.parent, err = s.Layers(parent); err != nil {
-			return nil, err
-		}
+// Fork starts a fork of parent, or of nothing for the empty name. An unknown
+// parent is an *runner.InfraError of KindSnapshot.
+func (s *Store) Fork(parent runner.SnapshotRef) (*Fork, error) {
+	b, err := s.branch(parent)
+	if err != nil {
+		return nil, err
 	}
-	if err := os.Mkdir(f.dir, 0o700); err != nil {
-		return nil, runner.AsInfra("fork a snapshot", err)
-	}
-	return f, nil
+	return &Fork{branch: b}, nil
 }
 
 // Lowers returns the lower directories of a mount at a path of a tree, topmost
@@ -55,7 +57,7 @@ func (s *Store) Fork(id string, parent runner.SnapshotRef) (*Fork, error) {
 // all layers) unless a layer hides it. Changed reports whether any layer has a
 // say there, so that the result differs from base.
 func (f *Fork) Lowers(tree Tree, at string, base ...string) (lowers []string, changed bool, err error) {
-	lowers, hidden, err := resolve(f.parent, tree, at)
+	lowers, hidden, err := resolve(f.chain, tree, at)
 	if err != nil {
 		return nil, false, runner.AsInfra("fork a snapshot", err)
 	}
@@ -69,8 +71,11 @@ func (f *Fork) Lowers(tree Tree, at string, base ...string) (lowers []string, ch
 	return lowers, changed, nil
 }
 
+// emptyDir returns a directory that stays empty.
+func (s *Store) emptyDir() string { return filepath.Join(s.dir, "empty") }
+
 // Overlay adds a mount over lowers at a path of a tree. Mounts are to be made
-// in the order in which they were added.
+// in the order in which they were added, the tree's root first.
 func (f *Fork) Overlay(tree Tree, at string, lowers []string) (Overlay, error) {
 	o, err := NewOverlay(f.nextDir(), tree, at, lowers)
 	if err != nil {
@@ -84,7 +89,7 @@ func (f *Fork) Overlay(tree Tree, at string, lowers []string) (Overlay, error) {
 // must not be mounted any more.
 func (f *Fork) Adopt(o Overlay) error {
 	own := overlayAt(f.nextDir(), o.Tree, o.At, o.Lowers)
-	if err := errors.Join(os.Rename(o.Upper, own.Upper), os.Rename(o.Work, own.Work)); err != nil {
+	if err := errors.Join(move(o.Upper, own.Upper), move(o.Work, own.Work)); err != nil {
 		return runner.AsInfra("fork a snapshot", err)
 	}
 	f.overlays = append(f.overlays, own)
@@ -113,89 +118,61 @@ func overlayAt(prefix string, tree Tree, at string, lowers []string) Overlay {
 	return Overlay{Tree: tree, At: at, Lowers: lowers, Upper: prefix + "-upper", Work: prefix + "-work"}
 }
 
-// resolve returns the directories at a path of the layers' trees, topmost
-// first, and whether a layer hides what lies below all of them.
-func resolve(layers []string, tree Tree, at string) (dirs []string, hidden bool, err error) {
-	parts := strings.Split(at, "/")
-	for _, layer := range layers {
-		p := filepath.Join(layer, string(tree))
-		state, err := look(p)
-		for i := 0; err == nil && state.dir && at != "." && i < len(parts); i++ {
-			hidden = hidden || state.opaque
-			p = filepath.Join(p, parts[i])
-			state, err = look(p)
-		}
-		if err != nil {
-			return nil, false, err
-		}
-		if state.dir {
-			dirs = append(dirs, p)
-		}
-		if hidden = hidden || state.opaque || state.covers; hidden {
-			break
-		}
+// Commit makes the fork's changes the topmost layer of a new snapshot, in place
+// of one of that name, and ends the fork, also if it fails: then there is no
+// new snapshot. Nothing may be mounted on the fork any more.
+func (f *Fork) Commit(ref runner.SnapshotRef) error { return f.commit(ref, f.layers) }
+
+// layers returns the parent's layers with the changes on top.
+func (f *Fork) layers() ([]*layer, error) {
+	dir := filepath.Join(f.dir, "layer")
+	changed, err := f.assemble(dir)
+	if err != nil || len(changed) == 0 {
+		return append([]*layer{}, f.chain...), err
 	}
-	return dirs, hidden, nil
+	chain := f.chain
+	if f.tooLong(changed) {
+		merged := filepath.Join(f.dir, "merged")
+		top := &layer{dir: dir, known: map[string]sight{}}
+		if err := flatten(append([]*layer{top}, chain...), merged); err != nil {
+			return nil, err
+		}
+		dir, chain = merged, nil
+	}
+	top, err := f.store.newLayer(dir)
+	return append([]*layer{top}, chain...), err
 }
 
-// Commit makes the fork's changes the topmost layer of a new snapshot and ends
-// the fork. Nothing may be mounted on it any more.
-func (f *Fork) Commit(ref runner.SnapshotRef) error {
-	if err := f.commit(ref); err != nil {
-		return runner.AsInfra("commit snapshot "+string(ref), errors.Join(err, f.Discard()))
+// tooLong reports whether a mount of the next fork would have too many layers,
+// or too much of their names.
+func (f *Fork) tooLong(changed []Overlay) bool {
+	names := 0
+	for _, o := range changed {
+		one := len(filepath.Join("layers/1234567", string(o.Tree), o.At)) + len(":")
+		names = max(names, one*(len(o.Lowers)+1))
 	}
-	return f.Discard()
+	return len(f.chain)+1 > MaxLayers || names > maxNames
 }
 
-func (f *Fork) commit(ref runner.SnapshotRef) error {
-	if !validRef(ref) {
-		return fmt.Errorf("%q cannot name a snapshot", ref)
-	}
-	rec := record{Version: recordVersion}
-	for _, dir := range f.parent {
-		rec.Layers = append(rec.Layers, filepath.Base(dir))
-	}
-	layer := filepath.Join(f.dir, "layer")
-	changed, err := f.assemble(layer)
-	if err != nil {
-		return err
-	}
-	if changed {
-		if len(rec.Layers)+1 > MaxLayers {
-			merged := filepath.Join(f.dir, "merged")
-			if err := flatten(append([]string{layer}, f.parent...), merged); err != nil {
-				return err
-			}
-			layer, rec.Layers = merged, nil
-		}
-		id := newLayerID()
-		if err := os.Rename(layer, f.store.layerDir(id)); err != nil {
-			return err
-		}
-		rec.Layers = append([]string{id}, rec.Layers...)
-	}
-	return f.store.write(ref, rec)
-}
-
-// assemble moves the upper directories of all mounts to their places in one
-// layer and reports whether they hold any change.
-func (f *Fork) assemble(layer string) (changed bool, err error) {
+// assemble moves the upper directories of all mounts that have been changed to
+// their places in one layer. The layer is not made if there are none.
+func (f *Fork) assemble(layer string) (changed []Overlay, err error) {
 	for _, o := range f.overlays {
-		empty, err := unchanged(o)
+		same, err := unchanged(o)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
-		if empty {
+		if same {
 			continue
 		}
-		if !changed {
+		if len(changed) == 0 {
 			if err := os.Mkdir(layer, 0o700); err != nil {
-				return false, err
+				return nil, err
 			}
 		}
-		changed = true
+		changed = append(changed, o)
 		if err := f.graft(layer, o); err != nil {
-			return false, err
+			return nil, err
 		}
 	}
 	return changed, nil
@@ -212,22 +189,24 @@ func (f *Fork) graft(layer string, o Overlay) error {
 				return err
 			}
 		}
+	}
+	return keepTimes(filepath.Dir(dst), func() error {
 		// The mount around this one may have been given its mount point.
 		if err := os.Remove(dst); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-	}
-	return os.Rename(o.Upper, dst)
+		return move(o.Upper, dst)
+	})
 }
 
-// mkdirLike makes a directory of the layer's tree with the attributes that the
-// tree's root mount showed for it.
+// mkdirLike makes a directory of the layer's tree, unless it is there, with the
+// attributes that the tree's root mount showed for it.
 func (f *Fork) mkdirLike(layer string, tree Tree, at string) error {
 	dir := filepath.Join(layer, string(tree), at)
-	err := os.Mkdir(dir, 0o755)
-	if errors.Is(err, os.ErrExist) {
-		return nil
+	if e, err := look(dir); err != nil || e.dir {
+		return err
 	}
+	err := keepTimes(filepath.Dir(dir), func() error { return os.Mkdir(dir, 0o755) })
 	if err != nil {
 		return err
 	}
@@ -245,26 +224,29 @@ func (f *Fork) mkdirLike(layer string, tree Tree, at string) error {
 	return nil
 }
 
-// Discard removes the fork and all its changes. It may be called twice.
-func (f *Fork) Discard() error {
-	if err := RemoveTree(f.dir); err != nil {
-		return runner.AsInfra("remove the step's files", err)
-	}
-	return nil
-}
-
 // unchanged reports whether an upper directory holds nothing, and has the
 // attributes of the directory that it covers.
 func unchanged(o Overlay) (bool, error) {
-	d, err := os.Open(o.Upper)
-	if err != nil {
-		return false, err
-	}
-	defer d.Close()
-	if names, err := d.Readdirnames(1); len(names) > 0 {
-		return false, nil
-	} else if err != nil && !isEOF(err) {
+	empty, err := isEmpty(o.Upper)
+	if err != nil || !empty {
 		return false, err
 	}
 	return sameDirAttributes(o.Lowers[0], o.Upper)
+}
+
+func isEmpty(dir string) (empty bool, err error) {
+	err = unlocked(dir, readable, func() error {
+		d, err := os.Open(dir)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		_, err = d.Readdirnames(1)
+		empty = errors.Is(err, io.EOF)
+		if empty {
+			return nil
+		}
+		return err
+	})
+	return empty, err
 }

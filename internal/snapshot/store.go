@@ -3,16 +3,16 @@
 package snapshot
 
 import (
-	"crypto/rand"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/strata-ci/strata/runner"
 )
@@ -26,172 +26,188 @@ const (
 	Workspace Tree = "workspace"
 )
 
-// MaxLayers is the longest chain of a snapshot. A commit that would exceed it
-// flattens the chain into one layer. Overlayfs itself allows 500 lower
-// directories (OVL_MAX_STACK), but takes their names in one page of memory.
-const MaxLayers = 64
-
-// Store is a directory of snapshots and layers, used by one process.
+// Store is a directory of layers, and the snapshots that they make up.
 type Store struct {
-	dir string
+	dir     string
+	cleaner *cleaner
+
+	mu        sync.Mutex
+	snapshots map[runner.SnapshotRef][]*layer // topmost first
+	made      int                             // forks and layers so far: their directories' names
 }
 
-// record is what a snapshot's file holds.
-type record struct {
-	Version int      `json:"version"`
-	Layers  []string `json:"layers"` // topmost first
-}
-
-const recordVersion = 1
-
-// Open opens the store in dir and creates it on first use.
+// Open makes a store in dir, a directory of this process alone. Whatever is in
+// it is of no use after Close or after the process.
 func Open(dir string) (*Store, error) {
-	for _, sub := range []string{"snapshots", "layers", "active", "empty"} {
+	for _, sub := range []string{"layers", "active", "empty"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
-			return nil, fmt.Errorf("open the snapshot store: %w", err)
+			return nil, runner.AsInfra("open the snapshot store", err)
 		}
 	}
-	return &Store{dir: dir}, nil
+	return &Store{dir: dir, cleaner: startCleaner(), snapshots: map[runner.SnapshotRef][]*layer{}}, nil
 }
+
+// Close waits until what is to be removed is gone. No other method may be
+// called after it.
+func (s *Store) Close() error { return s.cleaner.close() }
 
 // ActiveDir returns the directory of what is in use now and no snapshot's.
 func (s *Store) ActiveDir() string { return filepath.Join(s.dir, "active") }
 
-// Layers returns the layer directories of a snapshot, topmost first. An
-// unknown or damaged snapshot is an *runner.InfraError of KindSnapshot.
-func (s *Store) Layers(ref runner.SnapshotRef) ([]string, error) {
-	rec, err := s.read(ref)
-	if err != nil {
-		return nil, &runner.InfraError{Op: "open snapshot " + string(ref), Kind: runner.KindSnapshot, Err: err}
-	}
-	dirs := make([]string, len(rec.Layers))
-	for i, id := range rec.Layers {
-		dirs[i] = s.layerDir(id)
-		if _, err := os.Stat(dirs[i]); err != nil {
-			return nil, &runner.InfraError{Op: "open snapshot " + string(ref), Kind: runner.KindSnapshot, Err: err}
-		}
-	}
-	return dirs, nil
-}
-
-// Remove removes snapshots and the layers that no other snapshot needs.
-// Names that do not exist are no error.
+// Remove removes snapshots and the layers that no other snapshot and no fork
+// needs, and returns when the disk is free of them. Names that do not exist are
+// no error.
 func (s *Store) Remove(refs ...runner.SnapshotRef) error {
-	orphans := map[string]bool{}
-	var errs []error
 	for _, ref := range refs {
-		rec, err := s.read(ref)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			errs = append(errs, err)
-		}
-		for _, id := range rec.Layers {
-			orphans[id] = true
-		}
-		if err := os.Remove(s.recordFile(ref)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
+		s.release(s.replace(ref, nil))
 	}
-	if len(orphans) == 0 {
-		return errors.Join(errs...)
-	}
-	remaining, err := s.List()
-	if err != nil {
-		return errors.Join(append(errs, err)...)
-	}
-	for _, ref := range remaining {
-		rec, err := s.read(ref)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return errors.Join(append(errs, err)...)
-		}
-		for _, id := range rec.Layers {
-			delete(orphans, id)
-		}
-	}
-	for id := range orphans {
-		errs = append(errs, RemoveTree(s.layerDir(id)))
-	}
-	return errors.Join(errs...)
+	return s.Wait()
 }
 
-// List returns the names of all snapshots in order.
-func (s *Store) List() ([]runner.SnapshotRef, error) {
-	entries, err := os.ReadDir(filepath.Join(s.dir, "snapshots"))
-	if err != nil {
-		return nil, fmt.Errorf("list snapshots: %w", err)
-	}
-	var refs []runner.SnapshotRef
-	for _, e := range entries {
-		if name, ok := strings.CutSuffix(e.Name(), ".json"); ok {
-			refs = append(refs, runner.SnapshotRef(name))
-		}
-	}
-	return refs, nil
-}
-
-// write stores the record of ref, which must be new.
-func (s *Store) write(ref runner.SnapshotRef, rec record) error {
-	data, err := json.Marshal(rec)
-	if err != nil {
-		return err
-	}
-	tmp, err := os.CreateTemp(filepath.Join(s.dir, "snapshots"), "tmp-*")
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(data)
-	err = errors.Join(err, tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), s.recordFile(ref))
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp.Name()))
+// Wait returns when all that forks and snapshots have left is removed, with
+// what could not be.
+func (s *Store) Wait() error {
+	if err := s.cleaner.wait(); err != nil {
+		return runner.AsInfra("remove what steps left", err)
 	}
 	return nil
 }
 
-func (s *Store) read(ref runner.SnapshotRef) (record, error) {
+// acquire returns the layers of a snapshot, none for the empty name, to be
+// released again. An unknown snapshot is an *runner.InfraError of KindSnapshot.
+func (s *Store) acquire(ref runner.SnapshotRef) ([]*layer, error) {
+	if ref == "" {
+		return nil, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	layers, ok := s.snapshots[ref]
+	if !ok {
+		return nil, &runner.InfraError{
+			Op: "start from the snapshot " + string(ref), Kind: runner.KindSnapshot,
+			Err: errors.New("it does not exist any more: run the step that makes it again"),
+		}
+	}
+	for _, l := range layers {
+		l.users++
+	}
+	return layers, nil
+}
+
+// release gives layers up and has those removed that nobody else uses.
+func (s *Store) release(layers []*layer) {
+	for _, dir := range s.unused(layers) {
+		s.cleaner.remove(dir)
+	}
+}
+
+func (s *Store) unused(layers []*layer) (dirs []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range layers {
+		if l.users--; l.users == 0 {
+			dirs = append(dirs, l.dir)
+		}
+	}
+	return dirs
+}
+
+// replace gives layers, which may be none, the name of ref, and returns those
+// that had it before.
+func (s *Store) replace(ref runner.SnapshotRef, layers []*layer) (old []*layer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old = s.snapshots[ref]
+	delete(s.snapshots, ref)
+	if layers == nil {
+		return old
+	}
+	for _, l := range layers {
+		l.users++
+	}
+	s.snapshots[ref] = layers
+	return old
+}
+
+// newLayer makes a directory, which the caller will not use any more, a layer.
+func (s *Store) newLayer(from string) (*layer, error) {
+	l := &layer{dir: filepath.Join(s.dir, "layers", s.newName()), known: map[string]sight{}}
+	return l, os.Rename(from, l.dir)
+}
+
+// newName returns a short name: it is repeated for every layer in the options
+// of a mount, which are limited to one page.
+func (s *Store) newName() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.made++
+	return strconv.Itoa(s.made)
+}
+
+// branch is what every fork is: a directory of its own and its parent's layers.
+type branch struct {
+	store *Store
+	dir   string
+	chain []*layer // the parent's, topmost first
+	ended bool
+}
+
+func (s *Store) branch(parent runner.SnapshotRef) (branch, error) {
+	if s.short() {
+		if err := s.Wait(); err != nil {
+			return branch{}, err
+		}
+	}
+	b := branch{store: s, dir: filepath.Join(s.ActiveDir(), s.newName())}
+	var err error
+	if b.chain, err = s.acquire(parent); err != nil {
+		return b, err
+	}
+	if err := os.Mkdir(b.dir, 0o700); err != nil {
+		s.release(b.chain)
+		return b, runner.AsInfra("fork a snapshot", err)
+	}
+	return b, nil
+}
+
+// shortBelow is the part of a file system that has to be free for a step to
+// start while earlier steps' files are being removed, as 1/shortBelow.
+const shortBelow = 8
+
+// short reports whether what is to be removed may be missing as free space.
+func (s *Store) short() bool {
+	var st unix.Statfs_t
+	err := unix.Statfs(s.dir, &st)
+	return err != nil || st.Bavail < st.Blocks/shortBelow
+}
+
+// Discard ends the fork. All that it has and no snapshot needs is removed soon:
+// see [Store.Wait]. It does nothing after Commit or another Discard.
+func (b *branch) Discard() {
+	if b.ended {
+		return
+	}
+	b.ended = true
+	b.store.cleaner.remove(b.dir)
+	b.store.release(b.chain)
+}
+
+// commit ends the fork with what make returns as the layers of ref.
+func (b *branch) commit(ref runner.SnapshotRef, layers func() ([]*layer, error)) error {
+	defer b.Discard()
 	if !validRef(ref) {
-		return record{}, fmt.Errorf("%q is not the name of a snapshot: %w", ref, fs.ErrNotExist)
+		return &runner.InfraError{Op: "commit a snapshot", Kind: runner.KindInternal, Err: fmt.Errorf("%q cannot be its name", ref)}
 	}
-	data, err := os.ReadFile(s.recordFile(ref))
+	made, err := layers()
 	if err != nil {
-		return record{}, err
+		return runner.AsInfra("commit the snapshot "+string(ref), err)
 	}
-	var rec record
-	if err := json.Unmarshal(data, &rec); err != nil {
-		return record{}, fmt.Errorf("%s is damaged: %w", s.recordFile(ref), err)
-	}
-	if rec.Version != recordVersion {
-		return record{}, fmt.Errorf("%s has version %d, this program knows %d", s.recordFile(ref), rec.Version, recordVersion)
-	}
-	if slices.ContainsFunc(rec.Layers, func(id string) bool { return !validRef(runner.SnapshotRef(id)) }) {
-		return record{}, fmt.Errorf("%s is damaged: it names a malformed layer", s.recordFile(ref))
-	}
-	return rec, nil
-}
-
-// emptyDir returns a directory that stays empty.
-func (s *Store) emptyDir() string { return filepath.Join(s.dir, "empty") }
-
-func (s *Store) recordFile(ref runner.SnapshotRef) string {
-	return filepath.Join(s.dir, "snapshots", string(ref)+".json")
-}
-
-func (s *Store) layerDir(id string) string { return filepath.Join(s.dir, "layers", id) }
-
-// newLayerID returns a short random name: it is repeated for every layer in
-// the options of a mount, which are limited to one page.
-func newLayerID() string {
-	b := make([]byte, 6)
-	_, _ = rand.Read(b) // never fails: crypto/rand promises it
-	return hex.EncodeToString(b)
+	b.store.release(b.store.replace(ref, made))
+	return nil
 }
 
 func validRef(ref runner.SnapshotRef) bool {
-	if ref == "" || len(ref) > 128 || ref[0] == '.' {
+	if ref == "" || len(ref) > 128 {
 		return false
 	}
 	return !slices.ContainsFunc([]rune(ref), func(c rune) bool {

@@ -16,6 +16,9 @@ import (
 // Usage returns the disk blocks that the store's files occupy, each inode
 // counted once.
 func (s *Store) Usage() (pipeline.Bytes, error) {
+	if err := s.Wait(); err != nil {
+		return 0, err
+	}
 	u := usage{seen: map[inode]bool{}}
 	err := u.add(s.dir)
 	return u.total, err
@@ -28,12 +31,19 @@ type usage struct {
 	total pipeline.Bytes
 }
 
-func (u *usage) add(path string) (err error) {
-	var st unix.Stat_t
-	if err := unix.Lstat(path, &st); errors.Is(err, fs.ErrNotExist) {
-		return nil // removed meanwhile
-	} else if err != nil {
-		return &os.PathError{Op: "lstat", Path: path, Err: err}
+// add adds path with all below it. What a step removes meanwhile counts as nothing.
+func (u *usage) add(path string) error {
+	err := u.addPresent(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func (u *usage) addPresent(path string) error {
+	st, err := lstat(path)
+	if err != nil {
+		return err
 	}
 	if id := (inode{st.Dev, st.Ino}); !u.seen[id] {
 		u.seen[id] = true
@@ -42,19 +52,16 @@ func (u *usage) add(path string) (err error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return nil
 	}
-	restore, err := unlock(path)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, restore()) }()
-	entries, err := os.ReadDir(path)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if err := u.add(filepath.Join(path, e.Name())); err != nil {
+	return unlocked(path, readable, func() error {
+		entries, err := os.ReadDir(path)
+		if err != nil {
 			return err
 		}
-	}
-	return nil
+		for _, e := range entries {
+			if err := u.add(filepath.Join(path, e.Name())); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

@@ -53,6 +53,9 @@ func TestConformance(t *testing.T) {
 
 // leftovers lists the forks that still exist; those of seats are kept on purpose.
 func (r *Runner) leftovers(t *testing.T) []string {
+	if err := r.store.Wait(); err != nil {
+		t.Error(err)
+	}
 	entries, err := os.ReadDir(r.store.ActiveDir())
 	if err != nil {
 		t.Error(err)

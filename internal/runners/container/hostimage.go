@@ -17,7 +17,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
-	"github.com/strata-ci/strata/internal/snapshot"
+	"github.com/strata-ci/strata/internal/filetree"
 )
 
 // hostImage is the image "host": the machine's system directories, read-only
@@ -70,15 +70,15 @@ func openHostImage(dir string, private []string) (*hostImage, error) {
 	}
 	b := &imageBuilder{base: tmp, sum: sha256.New().Sum(nil)}
 	if err := b.build(private); err != nil {
-		return nil, errors.Join(err, snapshot.RemoveTree(tmp))
+		return nil, errors.Join(err, filetree.Remove(tmp))
 	}
 	final := filepath.Join(dir, hex.EncodeToString(b.sum))
 	err = os.Rename(tmp, final)
 	if err != nil { // an equal one is there
 		if _, statErr := os.Stat(final); statErr != nil {
-			return nil, errors.Join(err, snapshot.RemoveTree(tmp))
+			return nil, errors.Join(err, filetree.Remove(tmp))
 		}
-		if err := snapshot.RemoveTree(tmp); err != nil {
+		if err := filetree.Remove(tmp); err != nil {
 			return nil, err
 		}
 	}
@@ -217,7 +217,7 @@ func (b *imageBuilder) hide(at string) error {
 	b.hidden = append(b.hidden, at)
 	b.trees = slices.DeleteFunc(b.trees, func(t hostTree) bool { return t.at == at || strings.HasPrefix(t.at, at+"/") })
 	dst := filepath.Join(b.base, at)
-	if err := snapshot.RemoveTree(dst); err != nil {
+	if err := filetree.Remove(dst); err != nil {
 		return err
 	}
 	if _, err := os.Lstat("/" + at); err != nil || !b.shown(at) {

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/strata-ci/strata/internal/filelock"
-	"github.com/strata-ci/strata/internal/snapshot"
+	"github.com/strata-ci/strata/internal/filetree"
 )
 
 // Everything that a run makes lies in a directory of its process, which holds
@@ -49,7 +49,7 @@ func openLive(parent string) (*live, error) {
 }
 
 // close removes the directory.
-func (l *live) close() error { return errors.Join(snapshot.RemoveTree(l.dir), l.lock.Close()) }
+func (l *live) close() error { return errors.Join(filetree.Remove(l.dir), l.lock.Close()) }
 
 func sweep(parent string) error {
 	dirs, err := filepath.Glob(filepath.Join(parent, "run-*"))
@@ -71,7 +71,7 @@ func sweepOne(dir string) error {
 	}
 	dead, err := filelock.Try(lock, filelock.Exclusive)
 	if dead {
-		err = snapshot.RemoveTree(dir)
+		err = filetree.Remove(dir)
 	}
 	return errors.Join(err, lock.Close())
 }

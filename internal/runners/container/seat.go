@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/strata-ci/strata/internal/filetree"
 	"github.com/strata-ci/strata/internal/sandbox"
 	"github.com/strata-ci/strata/internal/snapshot"
 )
@@ -48,7 +49,7 @@ func (s *seat) surrender(names []string, fork *snapshot.Fork) error {
 	return nil
 }
 
-func (s *seat) close() error { return errors.Join(s.cell.Close(), snapshot.RemoveTree(s.dir)) }
+func (s *seat) close() error { return errors.Join(s.cell.Close(), filetree.Remove(s.dir)) }
 
 // seats keeps seats between steps.
 type seats struct {
