@@ -262,7 +262,7 @@ func waitForProcess(t *testing.T, mark string) int {
 
 func TestKillEndsAForkBomb(t *testing.T) {
 	b := newBox(t, needCgroups(t, Limits{Processes: 1}))
-	spec := b.spec(sh("bomb() { bomb | bomb & }; bomb 2>/dev/null; echo started; while :; do wait; bomb 2>/dev/null; done")...)
+	spec := b.spec(sh("bomb() { while :; do bomb | bomb & done; }; bomb 2>/dev/null & echo started; exec sleep 1000")...)
 	spec.Limits.Processes = 500
 	kill := make(chan struct{})
 	out, end := b.start(spec, Control{Kill: kill})

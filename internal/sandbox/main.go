@@ -65,6 +65,14 @@ func serve(conn *net.UnixConn, scratch string) error {
 		case frameKill:
 			w.killing.Store(true)
 			_ = unix.Kill(-1, unix.SIGKILL) // as above
+		case frameTry:
+			var m Mount
+			if err := f.decode(&m); err != nil {
+				return fmt.Errorf("a malformed request: %w", err)
+			}
+			if err := send(conn, frameResult, outcome{Error: asError(StageMount, "unmount what was tried", w.try(m))}); err != nil {
+				return err
+			}
 		case frameRun:
 			var req request
 			if err := f.decode(&req); err != nil {

@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -171,6 +172,12 @@ func (w *world) buildRoot(spec Spec) error {
 			}
 			continue
 		}
+		if m.Hide {
+			if err := w.hide(root, m.Target); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := at(root, m.Target, func(target string) error { return mountOne(m, target, spec.Base) }); err != nil {
 			return err
 		}
@@ -241,15 +248,37 @@ func (w *world) maskProc() error {
 		if err != nil {
 			continue // as above
 		}
-		source := filepath.Join(w.dev, "null")
-		if info.IsDir() {
-			source = filepath.Join(w.dev, "mqueue") // an empty directory on a read-only mount
-		}
-		if err := unix.Mount(source, p, "", unix.MS_BIND, ""); err != nil {
+		if err := unix.Mount(w.nothing(info.IsDir()), p, "", unix.MS_BIND, ""); err != nil {
 			return asError(StageMount, "hide /proc/"+name, err)
 		}
 	}
 	return nil
+}
+
+// nothing returns what covers a directory or a file that is to be hidden.
+func (w *world) nothing(dir bool) string {
+	if dir {
+		return filepath.Join(w.dev, "mqueue") // an empty directory on a read-only mount
+	}
+	return filepath.Join(w.dev, "null")
+}
+
+// hide covers a path of the new root.
+func (w *world) hide(root int, target string) error {
+	err := at(root, target, func(p string) error {
+		info, err := os.Stat(p)
+		if err != nil {
+			return asError(StageMount, "hide /"+target, err)
+		}
+		if err := unix.Mount(w.nothing(info.IsDir()), p, "", unix.MS_BIND, ""); err != nil {
+			return asError(StageMount, "hide /"+target, err)
+		}
+		return nil
+	})
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
+		return nil
+	}
+	return err
 }
 
 // clone mounts a copy of a prepared tree, with its mounts.

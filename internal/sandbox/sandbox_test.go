@@ -63,6 +63,20 @@ func (b *box) close() {
 	if !b.over {
 		b.over = true
 		must(b.t, b.cell.Close())
+		b.unlock()
+	}
+}
+
+// unlock makes what overlays leave removable: their work directories are made
+// without permissions.
+func (b *box) unlock() {
+	for i := range b.made {
+		must(b.t, filepath.WalkDir(filepath.Join(b.dir, fmt.Sprintf("work%d", i+1)), func(path string, d os.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				err = os.Chmod(path, 0o700)
+			}
+			return err
+		}))
 	}
 }
 
@@ -98,7 +112,7 @@ func (b *box) overlay(target, lower string) Mount {
 func (b *box) spec(argv ...string) Spec {
 	return Spec{
 		Mounts: append([]Mount{b.overlay(".", b.base)}, b.binds...),
-		Argv:   argv, Env: []string{"PATH=/usr/bin:/bin:/usr/sbin:/sbin"}, Dir: "/", Hostname: "box",
+		Argv:   argv, Env: []string{"PATH=/usr/bin:/bin:/usr/sbin:/sbin", "GORACE=atexit_sleep_ms=0"}, Dir: "/", Hostname: "box",
 	}
 }
 

@@ -44,6 +44,10 @@ type Mount struct {
 	Work   string
 	// Source is a file or directory to bind, for a mount without Lowers.
 	Source string
+	// Hide covers Target with nothing: an empty directory or an empty file, as
+	// it is one or the other. A Target that is not there, or is a symbolic link,
+	// needs no hiding.
+	Hide bool
 	// Keep names an overlay that the cell keeps mounted for later commands, for
 	// as long as none has changed anything in it. The name is one path element.
 	Keep     string

@@ -21,6 +21,7 @@ type frameKind byte
 
 const (
 	frameRun       frameKind = 'r' // to the cell: request, with two descriptors and those of a group
+	frameTry       frameKind = 'm' // to the cell: Mount
 	frameTerminate frameKind = 't' // to the cell: ask all processes to end
 	frameKill      frameKind = 'k' // to the cell: end all processes
 	frameReady     frameKind = 'R' // from the cell: it can take commands
@@ -49,7 +50,7 @@ type request struct {
 	Unified bool // the group, if there is one, is of cgroup version 2
 }
 
-// outcome is the payload of frameReady and frameResult.
+// outcome is the payload of frameReady and frameResult, which answers frameRun and frameTry.
 type outcome struct {
 	Result Result
 	Error  *Error
