@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 
-	"github.com/strata-ci/strata/internal/runners/host"
 	"github.com/strata-ci/strata/pipeline"
 	"github.com/strata-ci/strata/runner"
 )
@@ -65,7 +63,7 @@ func (a *app) examine(ctx context.Context) []finding {
 	}
 	findings := []finding{{Name: "state directory", OK: true, Needed: true, Detail: home}}
 	findings = append(findings, isolation(ctx, home)...)
-	h, err := host.New(host.Options{StateDir: filepath.Join(home, "hosts")})
+	h, err := openHost(home)
 	if err == nil {
 		err = try(ctx, h)
 	}

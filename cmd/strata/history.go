@@ -6,11 +6,15 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/strata-ci/strata/internal/define"
+	"github.com/strata-ci/strata/internal/engine"
 	"github.com/strata-ci/strata/internal/journal"
 	"github.com/strata-ci/strata/internal/render"
+	"github.com/strata-ci/strata/internal/runners/host"
+	"github.com/strata-ci/strata/runner"
 )
 
 // pastRuns returns the directory of the journals, in which the runs whose
@@ -23,10 +27,20 @@ func (a *app) pastRuns() (string, error) {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return dir, nil
 	}
-	if _, err := journal.Recover(dir, a.now); err != nil {
+	if err := a.recover(dir); err != nil {
 		a.say("%v", err) // what can be read is shown all the same
 	}
 	return dir, nil
+}
+
+// recover ends runs whose process died. Of their snapshots only those of the
+// host runner may be left: the others went with their process.
+func (a *app) recover(runsDir string) error {
+	h, err := openHost(filepath.Dir(runsDir))
+	if err != nil {
+		return err
+	}
+	return engine.Recover(context.Background(), runsDir, a.now, map[string]runner.SnapshotReaper{host.Name: h})
 }
 
 // here returns the root of the project that the command works in, which is the

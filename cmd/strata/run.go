@@ -53,11 +53,21 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	runners, err := openRunners(home)
+	// From here on things are made that have to be cleaned up.
+	ctx, kill, release := interrupts(ctx)
+	defer release()
+	runners, err := openRunners(ctx, home)
 	if err != nil {
 		return err
 	}
-	err = c.runWith(ctx, a, home, project, p, runners)
+	made, err := c.plan(project, p, &runners.registry)
+	if err == nil {
+		e := &engine.Engine{Home: home, Now: a.now, Random: rand.Reader, Reapers: runners.reapers()}
+		err = c.execute(ctx, a, e, engine.Request{
+			Plan: made, Project: project.Root, Jobs: c.Jobs, KeepGoing: c.KeepGoing,
+			Notices: runners.notices, Kill: kill,
+		})
+	}
 	if closeErr := runners.close(); closeErr != nil && err == nil {
 		err = fmt.Errorf("clean up after the run: %w", closeErr)
 	}
@@ -85,27 +95,18 @@ func (c *runCmd) dryRun(a *app, project define.Project, p *pipeline.Pipeline) er
 	return printPlan(a.stdout, made)
 }
 
-func (c *runCmd) runWith(ctx context.Context, a *app, home string, project define.Project, p *pipeline.Pipeline, runners *runners) error {
-	made, err := c.plan(project, p, &runners.registry)
-	if err != nil {
-		return err
-	}
-	ctx, kill, release := interrupts(ctx)
-	defer release()
+// execute carries the request out, and shows it.
+func (c *runCmd) execute(ctx context.Context, a *app, e *engine.Engine, req engine.Request) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	e := &engine.Engine{Home: home, Now: a.now, Random: rand.Reader}
-	result, err := e.Run(ctx, engine.Request{
-		Plan: made, Project: project.Root, Jobs: c.Jobs, KeepGoing: c.KeepGoing,
-		Notices: runners.notices, Kill: kill,
-		Watch: func(run *journal.Run) error {
-			err := c.watch(a, run)
-			if err != nil {
-				cancel(fmt.Errorf("the run cannot be shown any more: %w", plainCause(err)))
-			}
-			return err
-		},
-	})
+	req.Watch = func(run *journal.Run) error {
+		err := c.watch(a, run)
+		if err != nil {
+			cancel(fmt.Errorf("the run cannot be shown any more: %w", plainCause(err)))
+		}
+		return err
+	}
+	result, err := e.Run(ctx, req)
 	if err != nil {
 		return err
 	}
@@ -151,7 +152,11 @@ func interrupts(parent context.Context) (ctx context.Context, kill <-chan struct
 	signals := make(chan os.Signal, 4)
 	// SIGPIPE is among them so that a reader that has gone away shows as an
 	// error of a write, and the run is ended in order.
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE} {
+		if !signal.Ignored(s) { // as nohup(1) wants it
+			signal.Notify(signals, s)
+		}
+	}
 	killed, over, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)

@@ -23,15 +23,19 @@ type runners struct {
 	closers []io.Closer
 }
 
-// openRunners opens all runners of this platform. The default one is the best
-// that works here, found by trying.
-func openRunners(home string) (*runners, error) {
+// openRunners opens all runners of this platform, after it has removed what
+// killed processes left. The default one is the best that works here, found by
+// trying.
+func openRunners(ctx context.Context, home string) (*runners, error) {
 	r := &runners{}
 	if err := r.openIsolated(home); err != nil {
 		return nil, errors.Join(err, r.close())
 	}
-	h, err := host.New(host.Options{StateDir: filepath.Join(home, "hosts")})
+	h, err := openHost(home)
 	if err == nil {
+		if sweepErr := h.Sweep(ctx); sweepErr != nil && ctx.Err() == nil {
+			r.notices = append(r.notices, fmt.Sprintf("what a killed run left could not be removed: %v", sweepErr))
+		}
 		err = r.registry.Register(h)
 	}
 	for _, u := range r.broken { // after the runner that is the default now
@@ -41,6 +45,23 @@ func openRunners(home string) (*runners, error) {
 		return nil, errors.Join(err, r.close())
 	}
 	return r, nil
+}
+
+func openHost(home string) (*host.Runner, error) {
+	return host.New(host.Options{StateDir: filepath.Join(home, "hosts")})
+}
+
+// reapers are the runners that keep ephemeral snapshots.
+func (r *runners) reapers() map[string]runner.SnapshotReaper {
+	found := map[string]runner.SnapshotReaper{}
+	for _, name := range r.registry.Names() {
+		if one, err := r.registry.Get(name); err == nil {
+			if reaper, ok := one.(runner.SnapshotReaper); ok {
+				found[name] = reaper
+			}
+		}
+	}
+	return found
 }
 
 // fallBack makes the host runner the default, in place of a runner that this

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,9 @@ type Engine struct {
 	Now func() time.Time
 	// Random gives the random part of run IDs.
 	Random io.Reader
+	// Reapers are the runners, by name, that snapshots of runs whose process
+	// died are given to.
+	Reapers map[string]runner.SnapshotReaper
 }
 
 // Request is one run.
@@ -70,8 +74,9 @@ const KeptRuns = 1000
 // not be recorded; everything that ran has ended by then.
 func (e *Engine) Run(ctx context.Context, req Request) (Result, error) {
 	runs := RunsDir(e.Home)
-	if _, err := journal.Recover(runs, e.Now); err != nil {
-		return Result{}, runner.AsInfra("finish the journals of interrupted runs", err)
+	if err := Recover(ctx, runs, e.Now, e.Reapers); err != nil {
+		// What went wrong with other runs is no reason not to run.
+		req.Notices = append(slices.Clip(req.Notices), err.Error())
 	}
 	id := journal.NewRunID(e.Now(), e.Random)
 	w, err := journal.Create(runs, id, e.Now)
@@ -103,6 +108,25 @@ func (e *Engine) Run(ctx context.Context, req Request) (Result, error) {
 		err = runner.AsInfra("remove old journals", pruneErr)
 	}
 	return result, err
+}
+
+// Recover ends the runs whose processes died, after it has given the ephemeral
+// snapshots that they may have left to the runners that made them.
+func Recover(ctx context.Context, runsDir string, now func() time.Time, reapers map[string]runner.SnapshotReaper) error {
+	_, err := journal.RecoverAfter(runsDir, now, func(state journal.RunState) error {
+		refs := map[string][]runner.SnapshotRef{}
+		for _, s := range state.Steps {
+			refs[s.Runner] = append(refs[s.Runner], runner.SnapshotRef(stepID(state.ID, s.Name)))
+		}
+		var errs []error
+		for name, refs := range refs {
+			if reaper := reapers[name]; reaper != nil {
+				errs = append(errs, reaper.ReapSnapshots(ctx, refs))
+			}
+		}
+		return errors.Join(errs...)
+	})
+	return err
 }
 
 func started(req Request) journal.Event {

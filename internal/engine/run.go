@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/strata-ci/strata/internal/journal"
-	"github.com/strata-ci/strata/internal/plan"
 	"github.com/strata-ci/strata/internal/schedule"
 	"github.com/strata-ci/strata/internal/workspace"
 	"github.com/strata-ci/strata/runner"
@@ -190,7 +189,7 @@ func (r *run) start(ctx context.Context, i int) {
 func (r *run) input(i int) runner.ExecutorInput {
 	s := &r.Plan.Steps[i]
 	in := runner.ExecutorInput{
-		Step: s.Step, Env: s.Environ, Dir: s.Dir, RunID: r.id, StepID: r.stepID(s),
+		Step: s.Step, Env: s.Environ, Dir: s.Dir, RunID: r.id, StepID: stepID(r.id, s.Name),
 		Workspace: r.workspace, Cache: s.Cache, Timeout: time.Duration(s.Timeout),
 	}
 	if s.Parent >= 0 {
@@ -202,7 +201,8 @@ func (r *run) input(i int) runner.ExecutorInput {
 	return in
 }
 
-func (r *run) stepID(s *plan.Step) string { return r.id + "." + s.Name }
+// stepID names a step among all runs. An ephemeral snapshot has its step's name.
+func stepID(runID, step string) string { return runID + "." + step }
 
 // reap gives every runner its own ephemeral snapshots to remove. What cannot
 // be removed now is swept at the runner's next start.

@@ -26,6 +26,12 @@ type Recovered struct {
 // all are joined. A damaged journal is reported once and then left as it is;
 // a journal of a newer version (ErrNewerVersion) is left to the newer Strata.
 func Recover(runsDir string, now func() time.Time) ([]Recovered, error) {
+	return RecoverAfter(runsDir, now, func(RunState) error { return nil })
+}
+
+// RecoverAfter is Recover, but first has each run's leavings removed by clean.
+// A run for which that fails is left for the next time.
+func RecoverAfter(runsDir string, now func() time.Time, clean func(RunState) error) ([]Recovered, error) {
 	gate, err := openGate(runsDir)
 	if err != nil {
 		return nil, fmt.Errorf("look for interrupted runs: %w", err)
@@ -39,7 +45,7 @@ func Recover(runsDir string, now func() time.Time) ([]Recovered, error) {
 	var failed error
 	for _, id := range ids {
 		dir := filepath.Join(runsDir, id)
-		r, err := recoverRun(dir, now)
+		r, err := recoverRun(dir, now, clean)
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("recover run %s: %w", id, err))
 		}
@@ -52,7 +58,7 @@ func Recover(runsDir string, now func() time.Time) ([]Recovered, error) {
 
 // recoverRun repairs the run in dir if it needs that. The caller holds the
 // gate, so that a marker without a lock stays without one.
-func recoverRun(dir string, now func() time.Time) (*Recovered, error) {
+func recoverRun(dir string, now func() time.Time, clean func(RunState) error) (*Recovered, error) {
 	if marked, err := exists(filepath.Join(dir, markerName)); err != nil || !marked {
 		return nil, err
 	}
@@ -68,7 +74,11 @@ func recoverRun(dir string, now func() time.Time) (*Recovered, error) {
 		return nil, errors.Join(err, os.Rename(filepath.Join(dir, markerName), filepath.Join(dir, damagedName)))
 	case end.seq == 0:
 		return nil, os.RemoveAll(dir)
-	case state.End != nil:
+	}
+	if err := clean(state); err != nil {
+		return nil, err
+	}
+	if state.End != nil {
 		return nil, removeMarker(dir)
 	}
 	return interrupt(dir, state, end, now)

@@ -1,6 +1,7 @@
 package journal_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -216,5 +217,34 @@ func TestTwoRecoverAtOnce(t *testing.T) {
 	slices.Sort(got)
 	if diff := cmp.Diff(ids, got); diff != "" {
 		t.Errorf("each run is to be recovered once (-want +got):\n%s", diff)
+	}
+}
+
+// TestRecoverAfter cleans up after a run before it is ended, and again if that
+// fails, also where only the last act of a run is missing.
+func TestRecoverAfter(t *testing.T) {
+	runs := t.TempDir()
+	add(t, create(t, runs, "live"), runStarted("a"))
+	w := create(t, runs, "r1")
+	add(t, w, runStarted("a"), started("a"))
+	die(t, w, "")
+	pass(t, runs, "r2")
+	mark(t, filepath.Join(runs, "r2"))
+
+	broken := errors.New("not now")
+	for round, failure := range []error{broken, nil, broken} {
+		var asked []string
+		_, err := journal.RecoverAfter(runs, clock(), func(s journal.RunState) error {
+			asked = append(asked, s.ID)
+			return failure
+		})
+		want := []string{"r1", "r2"}
+		if round == 2 {
+			want, failure = nil, nil
+		}
+		slices.Sort(asked)
+		if !errors.Is(err, failure) || !slices.Equal(asked, want) {
+			t.Fatalf("round %d: asked for %v, not %v: %v", round, asked, want, err)
+		}
 	}
 }

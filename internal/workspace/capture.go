@@ -43,7 +43,7 @@ func (c *Capture) Layers() []string {
 // CopyTo writes the whole tree into dir, an existing empty directory, which
 // gets the mode and time of the tree's root. After an error dir may hold a part.
 func (c *Capture) CopyTo(ctx context.Context, dir string) error {
-	if err := newCopier().writeTree(ctx, c.workers, c.root, c.trees, dir); err != nil {
+	if err := newCopier(ctx).writeTree(ctx, c.workers, c.root, c.trees, dir); err != nil {
 		return fmt.Errorf("copy the workspace to %s: %w", dir, err)
 	}
 	return nil

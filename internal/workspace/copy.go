@@ -15,15 +15,20 @@ import (
 // copyBuffer is the size of the reads of a copy, in bytes.
 const copyBuffer = 128 << 10
 
+// copyPiece is how much the kernel is asked to copy before it is seen whether
+// the copy is still wanted, in bytes: some tenths of a second on a slow disk.
+const copyPiece = 64 << 20
+
 // copier copies the contents of files, sharing blocks where the file system
-// can. It may be used by many goroutines.
+// can, until its context ends. It may be used by many goroutines.
 type copier struct {
-	noClone atomic.Bool // a clone failed: it is not tried again
-	buffers sync.Pool   // of *[]byte
+	ctx     context.Context //nolint:containedctx // a copier lives as long as one call
+	noClone atomic.Bool     // a clone failed: it is not tried again
+	buffers sync.Pool       // of *[]byte
 }
 
-func newCopier() *copier {
-	c := new(copier)
+func newCopier(ctx context.Context) *copier {
+	c := &copier{ctx: ctx}
 	c.buffers.New = func() any { return new(make([]byte, copyBuffer)) }
 	return c
 }
@@ -57,6 +62,9 @@ func (c *copier) hash(dst, src *os.File, size int64) (d digest, err error) {
 	defer c.buffers.Put(buf)
 	h := sha256.New()
 	for total := int64(0); ; {
+		if err := c.ctx.Err(); err != nil { // a file may take minutes
+			return d, err
+		}
 		n, err := src.Read(*buf)
 		if total += int64(n); total > size {
 			return d, errSize
@@ -93,9 +101,22 @@ func (c *copier) copyFile(src, dst string, st *stat, sync bool) error {
 		if c.clone(out, in) {
 			return nil
 		}
-		_, err := io.Copy(out, in)
-		return err
+		for {
+			if err := c.ctx.Err(); err != nil {
+				return err
+			}
+			if _, err := io.CopyN(out, in, copyPiece); err != nil {
+				return ignoreEOF(err)
+			}
+		}
 	})
+}
+
+func ignoreEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
 }
 
 // createFile makes a file with the mode and time of st, or none if it fails.

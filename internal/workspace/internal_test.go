@@ -218,3 +218,38 @@ func FuzzIgnore(f *testing.F) {
 		}
 	})
 }
+
+// TestCancelledWithinAFile ends copies in the middle of a file, which may take
+// minutes to copy.
+func TestCancelledWithinAFile(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	path := filepath.Join(t.TempDir(), "huge")
+	const size = 3 * copyPiece
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, size); err != nil {
+		t.Fatal(err)
+	}
+	src, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	cancel()
+	c := newCopier(ctx)
+	if _, err := c.hash(nil, src, size); !errors.Is(err, context.Canceled) {
+		t.Errorf("hash: %v", err)
+	}
+	if at, err := src.Seek(0, 1); err != nil || at == size {
+		t.Errorf("the whole file was read (%v)", err)
+	}
+	c.noClone.Store(true)
+	dst := filepath.Join(t.TempDir(), "copy")
+	if err := c.copyFile(path, dst, &stat{mode: typeRegular | 0o644}, false); !errors.Is(err, context.Canceled) {
+		t.Errorf("copyFile: %v", err)
+	}
+	if _, err := os.Stat(dst); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a part of the copy is left (%v)", err)
+	}
+}

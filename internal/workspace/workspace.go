@@ -256,7 +256,7 @@ func (s *Store) update(ctx context.Context, last *index, stats *Stats) (*index, 
 	}
 	defer tree.Close()
 	scanned := instantOf(time.Now())
-	sc := &scanner{root: s.root, tree: tree, skip: s.skip, last: last, limit: s.limit, copier: newCopier()}
+	sc := &scanner{root: s.root, tree: tree, skip: s.skip, last: last, limit: s.limit, copier: newCopier(ctx)}
 	root, err := sc.scan(ctx, s.workers)
 	if err != nil {
 		return nil, fmt.Errorf("capture the workspace: %w", err)
@@ -300,7 +300,7 @@ func (s *Store) build(ctx context.Context, tree *os.Root, last, next *index, sta
 	if err := s.createLayer(); err != nil {
 		return fail(err)
 	}
-	b := &builder{root: s.root, tree: tree, out: s.layerPath(newName, treeName), sync: s.boot == "", copier: newCopier()}
+	b := &builder{root: s.root, tree: tree, out: s.layerPath(newName, treeName), sync: s.boot == "", copier: newCopier(ctx)}
 	var old *node
 	if last != nil {
 		old, b.from = last.root, s.trees(last.layers)
