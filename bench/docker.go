@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,7 +20,6 @@ func docker(l *lab, r *report) error {
 		r.note("Not compared with Docker: %v (%s)", err, lines[len(lines)-1])
 		return nil
 	}
-	const image = "strata-bench"
 	d, err := l.desk(l.accounts[0], chained(20))
 	if err != nil {
 		return err
@@ -28,15 +28,14 @@ func docker(l *lab, r *report) error {
 	if err != nil {
 		return err
 	}
-	build, err := d.dockerBuild(image)
+	build, err := d.dockerBuild()
 	if err != nil {
 		return err
 	}
-	defer func() { _, _ = d.time("docker", "image", "rm", "--force", image)() }()
-	s, err := inTurn(max(3, l.rounds/3),
+	s, err := inTurn(l.fewRounds(),
 		d.time(l.strata, "run"), one.time(l.strata, "run"),
-		d.time("docker", "run", "--rm", "--network", "host", image, "/true"), d.time(build...))
-	if err != nil {
+		d.timeDocker("run", "--rm", "--network", "host", image, "/true"), d.timeDocker(build...))
+	if err := errors.Join(err, d.removeImages()); err != nil {
 		return err
 	}
 	r.add(row{
@@ -48,13 +47,33 @@ func docker(l *lab, r *report) error {
 	return nil
 }
 
-// dockerBuild makes the image and returns the command that builds 20 steps on it.
-func (d *desk) dockerBuild(image string) ([]string, error) {
+// image names the image, and is a label of it and so of all that is built on it.
+const image = "strata-bench"
+
+// removeImages leaves nothing with the daemon.
+func (d *desk) removeImages() error {
+	_, err := d.timeDocker("image", "rm", "--force", image)()
+	_, pruneErr := d.timeDocker("image", "prune", "--force", "--filter", "label="+image)()
+	return errors.Join(err, pruneErr)
+}
+
+// timeDocker returns a measure of the client, with the environment and so the
+// daemon of whoever runs the benchmarks.
+func (d *desk) timeDocker(args ...string) measure {
+	return func() (float64, error) {
+		cmd := d.command(append([]string{"docker"}, args...)...)
+		cmd.Env = os.Environ()
+		return d.run(cmd)
+	}
+}
+
+// dockerBuild makes the image and returns the arguments that build 20 steps on it.
+func (d *desk) dockerBuild() ([]string, error) {
 	if err := os.WriteFile(filepath.Join(d.dir, "true.go"), []byte("package main\n\nfunc main() {}\n"), 0o644); err != nil {
 		return nil, err
 	}
 	cmd := exec.CommandContext(d.lab.ctx, "sh", "-ec", fmt.Sprintf(
-		"go build -o true true.go && tar -cf true.tar true && docker import true.tar %s", image))
+		"go build -o true true.go && tar -cf true.tar true && docker import --change 'LABEL %s=' true.tar %s", image, image))
 	cmd.Dir, cmd.Env = d.dir, append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("make an image: %w\n%s", err, text)
@@ -67,5 +86,5 @@ func (d *desk) dockerBuild(image string) ([]string, error) {
 	if err := os.WriteFile(filepath.Join(context, "Dockerfile"), []byte(file), 0o644); err != nil {
 		return nil, err
 	}
-	return []string{"docker", "build", "--no-cache", "--quiet", "--network", "host", context}, nil
+	return []string{"build", "--no-cache", "--quiet", "--network", "host", context}, nil
 }

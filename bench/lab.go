@@ -36,6 +36,9 @@ type place struct {
 	inMemory bool
 }
 
+// fewRounds is how often to measure what takes seconds.
+func (l *lab) fewRounds() int { return max(3, l.rounds/3) }
+
 // account is a user of the machine.
 type account struct {
 	name       string

@@ -24,8 +24,7 @@ func log(l *lab, r *report) error {
 	}
 	run := large.printing("sh", "-c", l.strata+" run >/dev/null 2>&1")
 	bare := large.printing("sh", "-c", printer(gigabyte)+` > "$HOME"/log`)
-	rounds := max(3, l.rounds/3)
-	s, err := inTurn(rounds, run, bare)
+	s, err := inTurn(l.fewRounds(), run, bare)
 	if err != nil {
 		return err
 	}
@@ -40,7 +39,7 @@ func log(l *lab, r *report) error {
 	peak := func(d *desk) measure {
 		return func() (float64, error) { return peakMemory(d.command(l.strata, "run")) }
 	}
-	if s, err = inTurn(rounds, peak(large), peak(small)); err != nil {
+	if s, err = inTurn(l.fewRounds(), peak(large), peak(small)); err != nil {
 		return err
 	}
 	r.add(row{
