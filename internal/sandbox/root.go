@@ -156,7 +156,7 @@ func (w *world) buildRoot(spec Spec) error {
 	root := -1
 	for i, m := range spec.Mounts {
 		if i == 0 {
-			if err := mountOne(m, w.newRoot, spec.Base); err != nil {
+			if err := w.mountRoot(m, spec.Base); err != nil {
 				return err
 			}
 			var err error
@@ -167,7 +167,7 @@ func (w *world) buildRoot(spec Spec) error {
 			continue
 		}
 		if m.Keep != "" {
-			if err := w.clone(filepath.Join(w.keptDir, m.Keep), root, m.Target); err != nil {
+			if err := cloneAt(filepath.Join(w.keptDir, m.Keep), root, m.Target); err != nil {
 				return err
 			}
 			continue
@@ -199,6 +199,14 @@ func (w *world) buildRoot(spec Spec) error {
 	return nil
 }
 
+// mountRoot mounts the root itself.
+func (w *world) mountRoot(m Mount, base string) error {
+	if m.Keep != "" {
+		return clone(filepath.Join(w.keptDir, m.Keep), w.newRoot)
+	}
+	return mountOne(m, w.newRoot, base)
+}
+
 // mountSystem mounts /proc, /dev and /sys.
 func (w *world) mountSystem(root int, spec Spec) error {
 	mount := func(target, fstype string, flags uintptr, options string) error {
@@ -214,10 +222,10 @@ func (w *world) mountSystem(root int, spec Spec) error {
 		if err := mount("proc", "proc", restricted, ""); err != nil {
 			return err
 		}
-	} else if err := w.clone(w.proc, root, "proc"); err != nil {
+	} else if err := cloneAt(w.proc, root, "proc"); err != nil {
 		return err
 	}
-	if err := w.clone(w.dev, root, "dev"); err != nil {
+	if err := cloneAt(w.dev, root, "dev"); err != nil {
 		return err
 	}
 	if err := mount("dev/pts", "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620"); err != nil {
@@ -229,7 +237,7 @@ func (w *world) mountSystem(root int, spec Spec) error {
 	if w.sys == "" {
 		return nil
 	}
-	return w.clone(w.sys, root, "sys")
+	return cloneAt(w.sys, root, "sys")
 }
 
 func (w *world) maskProc() error {
@@ -281,19 +289,22 @@ func (w *world) hide(root int, target string) error {
 	return err
 }
 
-// clone mounts a copy of a prepared tree, with its mounts.
-func (w *world) clone(source string, root int, target string) error {
+// clone mounts a copy of a mounted tree, with the mounts in it.
+func clone(source, target string) error {
 	tree, err := unix.OpenTree(unix.AT_FDCWD, source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
 	if err != nil {
-		return asError(StageMount, "clone /"+target, err)
+		return asError(StageMount, "clone "+source, err)
 	}
 	defer unix.Close(tree)
-	return at(root, target, func(p string) error {
-		if err := unix.MoveMount(tree, "", unix.AT_FDCWD, p, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_SYMLINKS); err != nil {
-			return asError(StageMount, "mount /"+target, err)
-		}
-		return nil
-	})
+	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_SYMLINKS); err != nil {
+		return asError(StageMount, "mount a clone of "+source, err)
+	}
+	return nil
+}
+
+// cloneAt mounts a copy of a prepared tree below the root.
+func cloneAt(source string, root int, target string) error {
+	return at(root, target, func(p string) error { return clone(source, p) })
 }
 
 // at opens a path below the root without following symbolic links, which a

@@ -50,6 +50,7 @@ type Mount struct {
 	Hide bool
 	// Keep names an overlay that the cell keeps mounted for later commands, for
 	// as long as none has changed anything in it. The name is one path element.
+	// A mount with that name and another Upper takes the place of the one before.
 	Keep     string
 	ReadOnly bool
 }

@@ -5,8 +5,10 @@ package snapshot
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/strata-ci/strata/internal/filetree"
 	"github.com/strata-ci/strata/runner"
@@ -53,6 +55,16 @@ func (c *Copy) fill(fresh func(tree Tree, dir string) error) error {
 
 // Dir returns the directory that holds a tree.
 func (c *Copy) Dir(tree Tree) string { return filepath.Join(c.dir, string(tree)) }
+
+// Sub returns a directory inside of a tree. Anything else there, also a symbolic
+// link on the way, is an error: a step's links must not lead out of its copy.
+func (c *Copy) Sub(tree Tree, at string) (string, error) {
+	s, err := find(c.Dir(tree), strings.Split(at, "/"))
+	if err == nil && s.dir == "" {
+		err = fmt.Errorf("the directory /%s is gone", at)
+	}
+	return s.dir, err
+}
 
 // Commit makes the trees a new snapshot, in place of one of that name, and ends
 // the copy, also if it fails: then there is no new snapshot. Nothing may be

@@ -77,7 +77,11 @@ func (s *Store) emptyDir() string { return filepath.Join(s.dir, "empty") }
 // Overlay adds a mount over lowers at a path of a tree. Mounts are to be made
 // in the order in which they were added, the tree's root first.
 func (f *Fork) Overlay(tree Tree, at string, lowers []string) (Overlay, error) {
-	o, err := NewOverlay(f.nextDir(), tree, at, lowers)
+	prefix, err := f.nextPrefix()
+	if err != nil {
+		return Overlay{}, err
+	}
+	o, err := NewOverlay(prefix, tree, at, lowers)
 	if err != nil {
 		return Overlay{}, err
 	}
@@ -88,7 +92,11 @@ func (f *Fork) Overlay(tree Tree, at string, lowers []string) (Overlay, error) {
 // Adopt makes an overlay that was made outside of the fork one of its own. It
 // must not be mounted any more.
 func (f *Fork) Adopt(o Overlay) error {
-	own := overlayAt(f.nextDir(), o.Tree, o.At, o.Lowers)
+	prefix, err := f.nextPrefix()
+	if err != nil {
+		return err
+	}
+	own := overlayAt(prefix, o.Tree, o.At, o.Lowers)
 	if err := errors.Join(move(o.Upper, own.Upper), move(o.Work, own.Work)); err != nil {
 		return runner.AsInfra("fork a snapshot", err)
 	}
@@ -96,7 +104,16 @@ func (f *Fork) Adopt(o Overlay) error {
 	return nil
 }
 
-func (f *Fork) nextDir() string { return filepath.Join(f.dir, strconv.Itoa(len(f.overlays))) }
+// nextPrefix returns what the next overlay's directories are to be called. The
+// fork's own directory appears with its first overlay: many a fork needs none.
+func (f *Fork) nextPrefix() (string, error) {
+	if len(f.overlays) == 0 {
+		if err := f.mkdir(); err != nil {
+			return "", err
+		}
+	}
+	return filepath.Join(f.dir, strconv.Itoa(len(f.overlays))), nil
+}
 
 // NewOverlay makes the directories of an overlay over lowers; their names
 // start with prefix.

@@ -144,7 +144,7 @@ func (s *Store) newName() string {
 	return strconv.Itoa(s.made)
 }
 
-// branch is what every fork is: a directory of its own and its parent's layers.
+// branch is what every fork is: a directory of its own, once it needs one, and its parent's layers.
 type branch struct {
 	store *Store
 	dir   string
@@ -163,11 +163,15 @@ func (s *Store) branch(parent runner.SnapshotRef) (branch, error) {
 	if b.chain, err = s.acquire(parent); err != nil {
 		return b, err
 	}
-	if err := os.Mkdir(b.dir, 0o700); err != nil {
-		s.release(b.chain)
-		return b, runner.AsInfra("fork a snapshot", err)
-	}
 	return b, nil
+}
+
+// mkdir makes the fork's directory.
+func (b *branch) mkdir() error {
+	if err := os.Mkdir(b.dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return runner.AsInfra("fork a snapshot", err)
+	}
+	return nil
 }
 
 // shortBelow is the part of a file system that has to be free for a step to

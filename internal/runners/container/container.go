@@ -4,8 +4,6 @@ package container
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,6 +35,8 @@ type Options struct {
 	Private []string
 	// Grace is how long a cancelled step may take to end; 0 is DefaultGrace.
 	Grace time.Duration
+	// ForceCopy makes the runner copy files also where overlays work.
+	ForceCopy bool
 }
 
 // Runner is the container runner. It implements runner.StepRunner,
@@ -47,7 +47,10 @@ type Runner struct {
 	image *hostImage
 	seats *seats
 	limit limiter
-	grace time.Duration
+
+	driver driver
+	choice Driver
+	grace  time.Duration
 }
 
 // New returns a runner, after it has found out by starting a sandbox that this
@@ -87,8 +90,27 @@ func (r *Runner) open(opts Options) (err error) {
 	if err != nil {
 		return err
 	}
-	return r.seats.put(seat)
+	err = r.chooseDriver(opts.ForceCopy, seat.cell)
+	return errors.Join(err, r.seats.put(seat))
 }
+
+func (r *Runner) chooseDriver(force bool, cell *sandbox.Cell) (err error) {
+	r.choice = Driver{Name: driverCopies, Reason: "that was asked for"}
+	if !force {
+		if r.choice, err = tryOverlay(cell, r.store.ActiveDir(), r.image); err != nil {
+			return err
+		}
+	}
+	if r.choice.Name == driverCopies {
+		r.driver = &copies{store: r.store, image: r.image}
+	} else {
+		r.driver = &overlays{store: r.store, image: r.image, points: filepath.Join(r.live.dir, "points")}
+	}
+	return nil
+}
+
+// Driver tells how the runner forks a step from its parent on this machine.
+func (r *Runner) Driver() Driver { return r.choice }
 
 // Close ends the runner's supervising processes and removes all snapshots. No
 // step may run any more.
@@ -105,8 +127,14 @@ const SnapshotFormat = "layers-1"
 // Name returns the constant Name.
 func (r *Runner) Name() string { return Name }
 
-// SnapshotFormat returns the constant SnapshotFormat.
-func (r *Runner) SnapshotFormat() string { return SnapshotFormat }
+// SnapshotFormat returns the constant SnapshotFormat, or nothing where files are
+// copied: such snapshots are of no use to others.
+func (r *Runner) SnapshotFormat() string {
+	if r.choice.Name == driverCopies {
+		return ""
+	}
+	return SnapshotFormat
+}
 
 // ReapSnapshots removes snapshots and the layers that only they used.
 func (r *Runner) ReapSnapshots(_ context.Context, refs []runner.SnapshotRef) error {
@@ -171,12 +199,15 @@ func (r *Runner) Execute(ctx context.Context, sc *runner.StepContext, in runner.
 	if err := ctx.Err(); err != nil {
 		return runner.StepResult{}, err
 	}
-	fork, err := r.store.Fork(in.Parent)
+	seat, err := r.seats.take()
 	if err != nil {
-		return runner.StepResult{}, err
+		return runner.StepResult{}, &runner.InfraError{Op: "start a sandbox", Kind: runner.KindUnsupported, Err: err}
 	}
-	defer fork.Discard()
-	result, err := r.inFork(ctx, sc, in, fork)
+	fork, result, err := r.inSeat(ctx, sc, in, seat)
+	if fork != nil {
+		defer fork.Discard()
+	}
+	err = errors.Join(err, r.seats.put(seat))
 	if err == nil && !result.Passed() {
 		err = r.diskFull()
 	}
@@ -190,36 +221,33 @@ func (r *Runner) Execute(ctx context.Context, sc *runner.StepContext, in runner.
 	return result, err
 }
 
-func (r *Runner) inFork(ctx context.Context, sc *runner.StepContext, in runner.ExecutorInput, fork *snapshot.Fork) (runner.StepResult, error) {
-	seat, err := r.seats.take()
+// inSeat runs the step in a fork, which the caller commits or discards, also
+// with an error.
+func (r *Runner) inSeat(ctx context.Context, sc *runner.StepContext, in runner.ExecutorInput, seat *seat) (fork, runner.StepResult, error) {
+	a, err := parseArgs(in.Step.RunnerArgs)
 	if err != nil {
-		return runner.StepResult{}, &runner.InfraError{Op: "start a sandbox", Kind: runner.KindUnsupported, Err: err}
+		return nil, runner.StepResult{}, &runner.InfraError{Op: "read runner_args", Kind: runner.KindUnsupported, Err: err}
 	}
-	result, err := r.inSeat(ctx, sc, in, fork, seat)
-	return result, errors.Join(err, r.seats.put(seat))
-}
-
-func (r *Runner) inSeat(ctx context.Context, sc *runner.StepContext, in runner.ExecutorInput, fork *snapshot.Fork, seat *seat) (runner.StepResult, error) {
-	spec, err := r.spec(in, fork, seat)
+	fork, err := r.driver.fork(ctx, in, a.HostPaths, seat)
 	if err != nil {
-		return runner.StepResult{}, err
+		return nil, runner.StepResult{}, err
+	}
+	spec, err := r.spec(in, a, fork)
+	if err != nil {
+		return fork, runner.StepResult{}, err
 	}
 	result, changed, err := r.supervise(ctx, sc, in, seat.cell, spec)
-	return result, errors.Join(err, seat.surrender(changed, fork))
+	return fork, result, errors.Join(err, fork.surrender(changed))
 }
 
 // spec puts together what the step sees.
-func (r *Runner) spec(in runner.ExecutorInput, fork *snapshot.Fork, seat *seat) (sandbox.Spec, error) {
-	a, err := parseArgs(in.Step.RunnerArgs)
-	if err != nil {
-		return sandbox.Spec{}, &runner.InfraError{Op: "read runner_args", Kind: runner.KindUnsupported, Err: err}
-	}
+func (r *Runner) spec(in runner.ExecutorInput, a args, fork fork) (sandbox.Spec, error) {
 	limits, err := r.limit.limits(in.Step.Resources)
 	if err != nil {
 		return sandbox.Spec{}, &runner.InfraError{Op: "limit the step", Kind: runner.KindUnsupported, Err: err}
 	}
 	spec := sandbox.Spec{
-		Base: r.live.dir,
+		Base: r.live.dir, Mounts: fork.mounts(),
 		Argv: in.Step.Command.Argv(), Env: withDefaults(in.Env),
 		Dir:            filepath.Join("/workspace", filepath.FromSlash(in.Dir)),
 		Hostname:       "strata",
@@ -227,105 +255,10 @@ func (r *Runner) spec(in runner.ExecutorInput, fork *snapshot.Fork, seat *seat) 
 		Nested:         a.Nested,
 		Limits:         limits,
 	}
-	base := []string{r.image.base}
-	if len(a.HostPaths) > 0 {
-		points, err := r.mountPoints(a.HostPaths)
-		if err != nil {
-			return spec, err
-		}
-		base = []string{points, r.image.base}
-	}
-	if err := addOverlay(&spec, fork, snapshot.Root, ".", base...); err != nil {
-		return spec, err
-	}
-	for _, t := range r.image.trees {
-		if err := r.addHostTree(&spec, fork, seat, t); err != nil {
-			return spec, err
-		}
-	}
-	var capture []string
-	if in.Workspace != nil {
-		capture = in.Workspace.Layers()
-	}
-	if err := addOverlay(&spec, fork, snapshot.Workspace, ".", capture...); err != nil {
-		return spec, err
-	}
 	for _, p := range a.HostPaths {
 		spec.Mounts = append(spec.Mounts, sandbox.Mount{Target: strings.TrimPrefix(p, "/"), Source: p, ReadOnly: true})
 	}
 	return spec, nil
-}
-
-// mountPoints returns a lower directory in which the given paths of the machine
-// exist, so that mounting them leaves no trace in the step's layer.
-func (r *Runner) mountPoints(paths []string) (string, error) {
-	const op = "make mount points for host_paths"
-	sum := sha256.Sum256([]byte(strings.Join(paths, "\x00")))
-	dir := filepath.Join(r.live.dir, "points", hex.EncodeToString(sum[:]))
-	for _, p := range paths {
-		info, err := os.Stat(p)
-		if err != nil {
-			return "", &runner.InfraError{Op: op, Kind: runner.KindStart, Err: err}
-		}
-		point := filepath.Join(dir, p)
-		if info.IsDir() {
-			err = os.MkdirAll(point, 0o755)
-		} else if err = os.MkdirAll(filepath.Dir(point), 0o755); err == nil {
-			err = os.WriteFile(point, nil, 0o644)
-		}
-		if err != nil {
-			return "", runner.AsInfra(op, err)
-		}
-	}
-	return dir, nil
-}
-
-func addOverlay(spec *sandbox.Spec, fork *snapshot.Fork, tree snapshot.Tree, at string, base ...string) error {
-	lowers, _, err := fork.Lowers(tree, at, base...)
-	if err != nil {
-		return err
-	}
-	o, err := fork.Overlay(tree, at, lowers)
-	if err != nil {
-		return err
-	}
-	spec.Mounts = append(spec.Mounts, mountOf(o, ""))
-	return nil
-}
-
-// addHostTree mounts a system directory: the seat's own overlay where no
-// ancestor of the step has changed anything in it.
-func (r *Runner) addHostTree(spec *sandbox.Spec, fork *snapshot.Fork, seat *seat, t hostTree) error {
-	base := []string{filepath.Join(r.image.base, t.at), t.lower}
-	lowers, changed, err := fork.Lowers(snapshot.Root, t.at, base...)
-	if err != nil {
-		return err
-	}
-	var name string
-	var o snapshot.Overlay
-	if changed {
-		o, err = fork.Overlay(snapshot.Root, t.at, lowers)
-	} else {
-		name, o, err = seat.overlay(t, lowers)
-	}
-	if err != nil {
-		return err
-	}
-	spec.Mounts = append(spec.Mounts, mountOf(o, name))
-	return nil
-}
-
-func mountOf(o snapshot.Overlay, keep string) sandbox.Mount {
-	target := o.At
-	if o.Tree == snapshot.Workspace {
-		target = filepath.Join("workspace", o.At)
-	}
-	return sandbox.Mount{Target: target, Lowers: o.Lowers, Upper: o.Upper, Work: o.Work, Keep: keep}
-}
-
-// keepName makes one path element of a path.
-func keepName(at string) string {
-	return strings.ReplaceAll(strings.ReplaceAll(at, "%", "%25"), "/", "%2F")
 }
 
 const (

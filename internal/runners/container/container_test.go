@@ -25,8 +25,24 @@ func TestMain(m *testing.M) {
 }
 
 func TestConformance(t *testing.T) {
+	props := properties(t)
+	props.Rebase = true
+	props.Root = "/opt"
+	conform(t, Options{}, props)
+}
+
+// TestConformanceOfCopies is about machines without overlayfs.
+func TestConformanceOfCopies(t *testing.T) {
+	props := properties(t)
+	props.Root = "/mnt"
+	conform(t, Options{ForceCopy: true}, props)
+}
+
+func conform(t *testing.T, opts Options, props runnertest.Properties) {
 	runnertest.Run(t, func(t testing.TB, grace time.Duration) runner.StepRunner {
-		r, err := New(Options{StateDir: t.TempDir(), Grace: grace})
+		opts := opts
+		opts.StateDir, opts.Grace = t.TempDir(), grace
+		r, err := New(opts)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -36,10 +52,13 @@ func TestConformance(t *testing.T) {
 			}
 		})
 		return r
-	}, runnertest.Properties{
-		Signals: true, Daemons: true, Snapshots: true, Rebase: true,
+	}, props)
+}
+
+func properties(t *testing.T) runnertest.Properties {
+	return runnertest.Properties{
+		Signals: true, Daemons: true, Snapshots: true,
 		Modes: true, Symlinks: true, HardLinks: true, FIFOs: true,
-		Root:      "/opt",
 		Leftovers: func(r runner.StepRunner) []string { return r.(*Runner).leftovers(t) },
 		Usage: func(r runner.StepRunner) int64 {
 			usage, err := r.(*Runner).store.Usage()
@@ -48,7 +67,7 @@ func TestConformance(t *testing.T) {
 			}
 			return int64(usage)
 		},
-	})
+	}
 }
 
 // leftovers lists the forks that still exist; those of seats are kept on purpose.

@@ -26,6 +26,25 @@ import (
 type hostImage struct {
 	base  string     // a directory with what is not the machine's own, and whiteouts for what is hidden
 	trees []hostTree // in the order in which they are to be mounted
+	// hidden are the paths that are taken out, fresh those that start empty: what
+	// to do without overlays.
+	hidden, fresh []string
+	// unstackable is why base cannot be an overlay's layer, nil if it can.
+	unstackable error
+}
+
+// lowers returns the machine's directories of all trees.
+func (i *hostImage) lowers() []string {
+	dirs := make([]string, len(i.trees))
+	for n, t := range i.trees {
+		dirs[n] = t.lower
+	}
+	return dirs
+}
+
+// inTree reports whether a path is one of the machine's.
+func (i *hostImage) inTree(at string) bool {
+	return slices.ContainsFunc(i.trees, func(t hostTree) bool { return below(at, t.at) })
 }
 
 // hostTree is a directory of the machine that becomes an overlay's lowest layer.
@@ -82,7 +101,7 @@ func openHostImage(dir string, private []string) (*hostImage, error) {
 			return nil, err
 		}
 	}
-	return &hostImage{base: final, trees: b.trees}, nil
+	return &hostImage{base: final, trees: b.trees, hidden: b.hidden, fresh: b.fresh, unstackable: b.unstackable}, nil
 }
 
 type imageBuilder struct {
@@ -90,7 +109,10 @@ type imageBuilder struct {
 	trees  []hostTree
 	mounts []string // the machine's mount points, in order
 	hidden []string // what was taken out
+	fresh  []string // what was made to start empty
 	sum    []byte   // digest of all that was done to the base
+
+	unstackable error
 }
 
 func (b *imageBuilder) build(private []string) error {
@@ -181,8 +203,9 @@ func (b *imageBuilder) hasMountsBelow(dir string) bool {
 func (b *imageBuilder) guard(private []string) error {
 	hidden := slices.Clone(hiddenPaths)
 	for _, p := range private {
-		if rel, err := filepath.Rel("/", p); err == nil {
-			hidden = append(hidden, rel)
+		hidden = append(hidden, strings.TrimPrefix(p, "/"))
+		if real, err := filepath.EvalSymlinks(p); err == nil {
+			hidden = append(hidden, strings.TrimPrefix(real, "/"))
 		}
 	}
 	for _, dir := range guardedDirs {
@@ -227,7 +250,8 @@ func (b *imageBuilder) hide(at string) error {
 		return err
 	}
 	b.note("hide", at)
-	return unix.Mknod(dst, unix.S_IFCHR, 0)
+	b.tell(unix.Mknod(dst, unix.S_IFCHR, 0))
+	return nil
 }
 
 // shown reports whether the machine's own directory shows the path.
@@ -245,9 +269,17 @@ func (b *imageBuilder) opaque(at string) error {
 		return err
 	}
 	b.note("opaque", at)
-	return errors.Join(
-		unix.Lsetxattr(filepath.Join(b.base, at), "user.overlay.opaque", []byte("y"), 0),
-		os.Chmod(filepath.Join(b.base, at), 0o777|fs.ModeSticky))
+	b.fresh = append(b.fresh, at)
+	b.tell(unix.Lsetxattr(filepath.Join(b.base, at), "user.overlay.opaque", []byte("y"), 0))
+	return os.Chmod(filepath.Join(b.base, at), 0o777|fs.ModeSticky)
+}
+
+// tell remembers that the base cannot be an overlay's layer.
+func (b *imageBuilder) tell(err error) {
+	if err != nil && b.unstackable == nil {
+		b.unstackable = err
+		b.note("unstackable")
+	}
 }
 
 // mkdir makes a directory and those above it as the machine has them.
