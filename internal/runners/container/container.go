@@ -74,7 +74,7 @@ func (r *Runner) open(opts Options) (err error) {
 	if r.store, err = snapshot.Open(r.live.dir); err != nil {
 		return err
 	}
-	r.image, err = openHostImage(filepath.Join(opts.StateDir, "host"), append([]string{opts.StateDir}, opts.Private...))
+	r.image, err = openHostImage(opts.StateDir, opts.Private)
 	if err != nil {
 		return fmt.Errorf("describe this machine as an image: %w", err)
 	}

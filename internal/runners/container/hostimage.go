@@ -77,10 +77,16 @@ var hiddenPaths = []string{"var/lib/docker", "var/lib/containerd", "var/lib/cont
 // maxCopied bounds a file that has to be copied into the base.
 const maxCopied = 1 << 20
 
-// openHostImage describes the machine and writes the base below dir, where an
-// equal one is used again. The paths in private are hidden with all below them.
-func openHostImage(dir string, private []string) (*hostImage, error) {
+// openHostImage describes the machine and writes the base into the runner's
+// state, where an equal one is used again. The state and the paths in private
+// are hidden with all below them.
+func openHostImage(state string, private []string) (*hostImage, error) {
+	dir := filepath.Join(state, "host")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	state, err := filepath.EvalSymlinks(state)
+	if err != nil {
 		return nil, err
 	}
 	tmp, err := os.MkdirTemp(dir, "tmp-")
@@ -88,7 +94,7 @@ func openHostImage(dir string, private []string) (*hostImage, error) {
 		return nil, err
 	}
 	b := &imageBuilder{base: tmp, sum: sha256.New().Sum(nil)}
-	if err := b.build(private); err != nil {
+	if err := b.build(state, append([]string{state}, private...)); err != nil {
 		return nil, errors.Join(err, filetree.Remove(tmp))
 	}
 	final := filepath.Join(dir, hex.EncodeToString(b.sum))
@@ -107,7 +113,7 @@ func openHostImage(dir string, private []string) (*hostImage, error) {
 type imageBuilder struct {
 	base   string
 	trees  []hostTree
-	mounts []string // the machine's mount points, in order
+	apart  []string // what no tree may have in it: mount points, and the runner's own state
 	hidden []string // what was taken out
 	fresh  []string // what was made to start empty
 	sum    []byte   // digest of all that was done to the base
@@ -115,14 +121,15 @@ type imageBuilder struct {
 	unstackable error
 }
 
-func (b *imageBuilder) build(private []string) error {
+func (b *imageBuilder) build(state string, private []string) error {
 	infos, err := mountinfo.GetMounts(nil)
 	if err != nil {
 		return fmt.Errorf("read the machine's mounts: %w", err)
 	}
 	for _, m := range infos {
-		b.mounts = append(b.mounts, m.Mountpoint)
+		b.apart = append(b.apart, m.Mountpoint)
 	}
+	b.apart = append(b.apart, state)
 	if err := os.Chmod(b.base, 0o755); err != nil {
 		return err
 	}
@@ -172,14 +179,14 @@ func (b *imageBuilder) add(at string) error {
 	if err := b.mkdir(at); err != nil {
 		return err
 	}
-	if !b.hasMountsBelow(source) {
+	if !b.mustSplit(source) {
 		b.note("tree", at)
 		b.trees = append(b.trees, hostTree{at: at, lower: source})
 		return nil
 	}
 	// Overlayfs cannot take a directory with mounts in it as a lower layer in a
-	// user namespace (they are locked: mount_namespaces(7)), so its children go
-	// in one by one.
+	// user namespace (they are locked: mount_namespaces(7)), nor one with the
+	// upper layers in it (ELOOP), so its children go in one by one.
 	entries, err := os.ReadDir(source)
 	if errors.Is(err, fs.ErrPermission) {
 		return nil
@@ -195,8 +202,8 @@ func (b *imageBuilder) add(at string) error {
 	return nil
 }
 
-func (b *imageBuilder) hasMountsBelow(dir string) bool {
-	return slices.ContainsFunc(b.mounts, func(m string) bool { return strings.HasPrefix(m, dir+"/") })
+func (b *imageBuilder) mustSplit(dir string) bool {
+	return slices.ContainsFunc(b.apart, func(m string) bool { return strings.HasPrefix(m, dir+"/") })
 }
 
 // guard hides what a step has no business to see.
