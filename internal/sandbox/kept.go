@@ -13,8 +13,9 @@ import (
 
 // A mount of an overlay costs more than everything else that a command needs
 // (it makes, renames and removes files to find out what the file system can
-// do). Most commands change nothing in most system directories, so those are
-// mounted once per cell and cloned for each command, until one changes them.
+// do). Most commands change nothing in most directories, so an overlay stays
+// mounted in the cell and is cloned for each command, until one changes it or
+// the next one wants another in its place.
 
 // keptMount is an overlay that stays mounted in the cell's own namespace.
 type keptMount struct {
@@ -22,24 +23,39 @@ type keptMount struct {
 	fresh unix.Stat_t // of upper, right after the mount
 }
 
-// mountKept mounts the overlays to be kept that are not mounted yet.
-func (w *world) mountKept(mounts []Mount) error {
+// mountKept mounts the overlays to be kept that are not mounted yet. The
+// working directory must be base, if that is set.
+func (w *world) mountKept(mounts []Mount, base string) error {
 	for _, m := range mounts {
-		if _, there := w.kept[m.Keep]; there || m.Keep == "" {
+		k, there := w.kept[m.Keep]
+		if m.Keep == "" || there && k.upper == m.Upper {
 			continue
+		}
+		if there {
+			if err := w.dropKept(m.Keep); err != nil {
+				return err
+			}
 		}
 		target := filepath.Join(w.keptDir, m.Keep)
 		if err := os.Mkdir(target, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return asError(StageMount, "mount /"+m.Target, err)
 		}
-		if err := mountOne(m, target, ""); err != nil {
+		if err := mountOne(m, target, base); err != nil {
 			return err
 		}
-		k := keptMount{upper: m.Upper}
+		k = keptMount{upper: m.Upper}
 		if err := unix.Stat(m.Upper, &k.fresh); err != nil {
 			return asError(StageMount, "mount /"+m.Target, err)
 		}
 		w.kept[m.Keep] = k
+	}
+	return nil
+}
+
+func (w *world) dropKept(name string) error {
+	delete(w.kept, name)
+	if err := unix.Unmount(filepath.Join(w.keptDir, name), 0); err != nil {
+		return asError(StageMount, "unmount /"+name, err)
 	}
 	return nil
 }
@@ -54,10 +70,9 @@ func (w *world) dropChanged() (changed []string, err error) {
 		if same {
 			continue
 		}
-		if err := unix.Unmount(filepath.Join(w.keptDir, name), 0); err != nil {
-			return changed, asError(StageMount, "unmount /"+name, err)
+		if err := w.dropKept(name); err != nil {
+			return changed, err
 		}
-		delete(w.kept, name)
 		changed = append(changed, name)
 	}
 	return changed, nil

@@ -28,7 +28,12 @@ func (j job) close() { closeAll(append(j.doors, j.stdout, j.stderr)) }
 // run runs one command in new namespaces and ends everything that it started.
 func (w *world) run(j job) (Result, error) {
 	defer j.close()
-	if err := w.mountKept(j.Mounts); err != nil {
+	if j.Base != "" {
+		if err := unix.Chdir(j.Base); err != nil {
+			return Result{}, asError(StageMount, "enter "+j.Base, err)
+		}
+	}
+	if err := w.mountKept(j.Mounts, j.Base); err != nil {
 		return Result{}, err
 	}
 	type end struct {
@@ -73,11 +78,6 @@ func (w *world) runOnThread(j job) (Result, error) {
 	}
 	if err := unix.Unshare(flags); err != nil {
 		return Result{}, asError(StageMount, "make namespaces", err)
-	}
-	if j.Base != "" {
-		if err := unix.Chdir(j.Base); err != nil {
-			return Result{}, asError(StageMount, "enter "+j.Base, err)
-		}
 	}
 	if err := w.buildRoot(j.Spec); err != nil {
 		return Result{}, errors.Join(err, w.leave())

@@ -26,6 +26,10 @@ func (s *Store) Copy(ctx context.Context, parent runner.SnapshotRef, fresh func(
 		return nil, err
 	}
 	c := &Copy{b}
+	if err = c.mkdir(); err != nil {
+		c.Discard()
+		return nil, err
+	}
 	if len(c.chain) > 0 {
 		err = filetree.Copy(ctx, c.chain[0].dir, c.dir, c.chain[0].modes)
 	} else {

@@ -28,6 +28,7 @@ const (
 type Fork struct {
 	branch
 	overlays []Overlay
+	roots    map[Tree][]string // the lower directories of each tree's root
 }
 
 // Overlay is one overlayfs mount of a fork.
@@ -49,7 +50,7 @@ func (s *Store) Fork(parent runner.SnapshotRef) (*Fork, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Fork{branch: b}, nil
+	return &Fork{branch: b, roots: map[Tree][]string{}}, nil
 }
 
 // Lowers returns the lower directories of a mount at a path of a tree, topmost
@@ -67,6 +68,9 @@ func (f *Fork) Lowers(tree Tree, at string, base ...string) (lowers []string, ch
 	}
 	if len(lowers) == 0 {
 		lowers = []string{f.store.emptyDir()} // overlayfs needs one
+	}
+	if at == "." {
+		f.roots[tree] = lowers
 	}
 	return lowers, changed, nil
 }
@@ -227,15 +231,10 @@ func (f *Fork) mkdirLike(layer string, tree Tree, at string) error {
 	if err != nil {
 		return err
 	}
-	for _, o := range f.overlays {
-		if o.Tree != tree || o.At != "." {
-			continue
-		}
-		for _, lower := range o.Lowers {
-			like := filepath.Join(lower, at)
-			if info, err := os.Lstat(like); err == nil && info.IsDir() {
-				return copyDirAttributes(like, dir)
-			}
+	for _, lower := range f.roots[tree] {
+		like := filepath.Join(lower, at)
+		if info, err := os.Lstat(like); err == nil && info.IsDir() {
+			return copyDirAttributes(like, dir)
 		}
 	}
 	return nil

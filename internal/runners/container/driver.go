@@ -66,7 +66,7 @@ func tryOverlay(cell *sandbox.Cell, dir string, image *hostImage) (Driver, error
 	if err != nil {
 		return Driver{}, err
 	}
-	mountErr := cell.TryMount(mountOf(o, ""))
+	mountErr := cell.TryMount(sandbox.Mount{Target: o.At, Lowers: o.Lowers, Upper: o.Upper, Work: o.Work})
 	if err := errors.Join(filetree.Remove(o.Upper), filetree.Remove(o.Work)); err != nil {
 		return Driver{}, fmt.Errorf("remove what was tried: %w", err)
 	}

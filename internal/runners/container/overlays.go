@@ -52,11 +52,11 @@ func (d *overlays) fill(f *overlayFork, in runner.ExecutorInput, hostPaths []str
 		}
 		base = []string{points, d.image.base}
 	}
-	if err := f.add(snapshot.Root, base...); err != nil {
+	if err := f.add(snapshot.Root, ".", base...); err != nil {
 		return err
 	}
 	for _, t := range d.image.trees {
-		if err := f.addHostTree(d.image.base, t); err != nil {
+		if err := f.add(snapshot.Root, t.at, filepath.Join(d.image.base, t.at), t.lower); err != nil {
 			return err
 		}
 	}
@@ -64,59 +64,35 @@ func (d *overlays) fill(f *overlayFork, in runner.ExecutorInput, hostPaths []str
 	if in.Workspace != nil {
 		capture = in.Workspace.Layers()
 	}
-	return f.add(snapshot.Workspace, capture...)
+	return f.add(snapshot.Workspace, ".", capture...)
 }
 
 func (f *overlayFork) mounts() []sandbox.Mount { return f.list }
 
 func (f *overlayFork) surrender(changed []string) error { return f.seat.surrender(changed, f.Fork) }
 
-// add mounts the root of a tree.
-func (f *overlayFork) add(tree snapshot.Tree, base ...string) error {
-	lowers, _, err := f.Lowers(tree, ".", base...)
+// add mounts a place of a tree, over base: by the seat's own overlay where that
+// is the same.
+func (f *overlayFork) add(tree snapshot.Tree, at string, base ...string) error {
+	lowers, _, err := f.Lowers(tree, at, base...)
 	if err != nil {
 		return err
 	}
-	o, err := f.Overlay(tree, ".", lowers)
+	o, err := f.seat.overlay(tree, at, lowers)
 	if err != nil {
 		return err
 	}
-	f.list = append(f.list, mountOf(o, ""))
+	target := at
+	if tree == snapshot.Workspace {
+		target = filepath.Join("workspace", at)
+	}
+	f.list = append(f.list, sandbox.Mount{Target: target, Lowers: o.Lowers, Upper: o.Upper, Work: o.Work, Keep: keepName(tree, at)})
 	return nil
 }
 
-// addHostTree mounts a system directory: the seat's own overlay where no
-// ancestor of the step has changed anything in it.
-func (f *overlayFork) addHostTree(base string, t hostTree) error {
-	lowers, changed, err := f.Lowers(snapshot.Root, t.at, filepath.Join(base, t.at), t.lower)
-	if err != nil {
-		return err
-	}
-	var name string
-	var o snapshot.Overlay
-	if changed {
-		o, err = f.Overlay(snapshot.Root, t.at, lowers)
-	} else {
-		name, o, err = f.seat.overlay(t, lowers)
-	}
-	if err != nil {
-		return err
-	}
-	f.list = append(f.list, mountOf(o, name))
-	return nil
-}
-
-func mountOf(o snapshot.Overlay, keep string) sandbox.Mount {
-	target := o.At
-	if o.Tree == snapshot.Workspace {
-		target = filepath.Join("workspace", o.At)
-	}
-	return sandbox.Mount{Target: target, Lowers: o.Lowers, Upper: o.Upper, Work: o.Work, Keep: keep}
-}
-
-// keepName makes one path element of a path.
-func keepName(at string) string {
-	return strings.ReplaceAll(strings.ReplaceAll(at, "%", "%25"), "/", "%2F")
+// keepName makes one path element of a place in a tree.
+func keepName(tree snapshot.Tree, at string) string {
+	return string(tree) + "%" + strings.ReplaceAll(strings.ReplaceAll(at, "%", "%25"), "/", "%2F")
 }
 
 // mountPoints returns a lower directory in which the given paths of the machine

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -15,30 +16,44 @@ import (
 )
 
 // seat is a cell with the overlays that it keeps mounted between steps: those
-// of system directories in which no step of the chain has changed anything.
+// that the last step has left as they were.
 type seat struct {
-	cell *sandbox.Cell
-	dir  string
-	made int                         // overlays made so far: their directories' names
-	kept map[string]snapshot.Overlay // by name
+	cell  *sandbox.Cell
+	dir   string
+	made  int                         // overlays made so far: their directories' names
+	kept  map[string]snapshot.Overlay // by name
+	stale []snapshot.Overlay          // were kept, and are unmounted by the next step
 }
 
-// overlay returns the kept overlay of a system directory, making it if need be.
-func (s *seat) overlay(t hostTree, lowers []string) (name string, o snapshot.Overlay, err error) {
-	name = keepName(t.at)
+// overlay returns the kept overlay at a place, if it has the same lower
+// directories, or makes one in its stead.
+func (s *seat) overlay(tree snapshot.Tree, at string, lowers []string) (snapshot.Overlay, error) {
+	name := keepName(tree, at)
 	if o, ok := s.kept[name]; ok {
-		return name, o, nil
+		if slices.Equal(o.Lowers, lowers) {
+			return o, nil
+		}
+		delete(s.kept, name)
+		s.stale = append(s.stale, o)
 	}
 	s.made++
-	o, err = snapshot.NewOverlay(filepath.Join(s.dir, strconv.Itoa(s.made)), snapshot.Root, t.at, lowers)
+	o, err := snapshot.NewOverlay(filepath.Join(s.dir, strconv.Itoa(s.made)), tree, at, lowers)
 	if err == nil {
 		s.kept[name] = o
 	}
-	return name, o, err
+	return o, err
 }
 
-// surrender gives overlays that a step has changed to the step's fork.
+// surrender gives overlays that a step has changed to the step's fork, in the
+// order in which they are to lie on each other.
 func (s *seat) surrender(names []string, fork *snapshot.Fork) error {
+	for _, o := range s.stale {
+		if err := errors.Join(filetree.Remove(o.Upper), filetree.Remove(o.Work)); err != nil {
+			return err
+		}
+	}
+	s.stale = nil
+	slices.Sort(names) // a tree's root comes first
 	for _, name := range names {
 		o := s.kept[name]
 		delete(s.kept, name)
