@@ -58,7 +58,7 @@ func (a *app) examine(ctx context.Context) []finding {
 	home, err := a.makeStateDir()
 	if err != nil {
 		return []finding{{
-			Name: "state directory", Needed: true, Detail: err.Error(), Fix: "set STRATA_HOME to a directory that can be written",
+			Name: "state directory", Needed: true, Detail: err.Error(),
 		}}
 	}
 	findings := []finding{{Name: "state directory", OK: true, Needed: true, Detail: home}}

@@ -18,6 +18,9 @@ func isolation(ctx context.Context, home string) []finding {
 	}
 	if err != nil {
 		f.OK, f.Detail, f.Fix = false, err.Error(), sandbox.Advice(err)
+		if stateFault(home, err) {
+			f.Fix = stateFix(home, err)
+		}
 	}
 	return []finding{f}
 }

@@ -7,6 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+
+	"github.com/strata-ci/strata/internal/journal"
+	"github.com/strata-ci/strata/internal/render"
+	"github.com/strata-ci/strata/runner"
 )
 
 // The exit codes of strata.
@@ -58,7 +62,12 @@ func report(stderr io.Writer, err error) int {
 			return code
 		}
 	}
-	fmt.Fprintf(stderr, "strata: %s\n", strings.TrimRight(clean(err.Error()), "\n"))
+	text := err.Error()
+	var infra *runner.InfraError
+	if errors.As(err, &infra) {
+		text += "\n" + render.Advice(&journal.Error{Kind: string(infra.Kind), Temporary: infra.Temporary})
+	}
+	fmt.Fprintf(stderr, "strata: %s\n", strings.TrimRight(clean(text), "\n"))
 	return code
 }
 

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/strata-ci/strata/internal/plan"
 	"github.com/strata-ci/strata/internal/runners/host"
@@ -82,12 +84,27 @@ func (r *runners) close() error {
 	return errors.Join(errs...)
 }
 
+// stateFault reports whether a runner failed because of its files in the state
+// directory.
+func stateFault(home string, err error) bool {
+	var path *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
+		return strings.HasPrefix(path.Path, home)
+	case errors.As(err, &link):
+		return strings.HasPrefix(link.New, home)
+	}
+	return false
+}
+
 // standIn takes the place of a runner: of one that this machine cannot have, so
-// that a pipeline that names it is told why, or of one in a plan that is only
-// looked at.
+// that a pipeline that names it is told why, of one whose state cannot be used,
+// or of one in a plan that is only looked at.
 type standIn struct {
 	name, format string
 	check        func(pipeline.Step) error
+	fault        error // why no step can be run; nil if none is to be
 }
 
 // Name returns the name of the runner that it stands for.
@@ -99,11 +116,13 @@ func (s standIn) SnapshotFormat() string { return s.format }
 // ValidateStep judges as far as can be told without the runner.
 func (s standIn) ValidateStep(step pipeline.Step) error { return s.check(step) }
 
-// Execute refuses: a plan with this runner is not for running.
+// Execute refuses.
 func (s standIn) Execute(context.Context, *runner.StepContext, runner.ExecutorInput) (runner.StepResult, error) {
-	return runner.StepResult{}, &runner.InfraError{
-		Op: "start the runner " + s.name, Kind: runner.KindUnsupported, Err: errors.New("it is not available"),
+	op := "start the runner " + s.name
+	if s.fault == nil {
+		return runner.StepResult{}, &runner.InfraError{Op: op, Kind: runner.KindUnsupported, Err: errors.New("it is not available")}
 	}
+	return runner.StepResult{}, runner.AsInfra(op, s.fault)
 }
 
 // plannedRunners describes this platform's runners without starting any.

@@ -10,6 +10,10 @@ func (r *runners) openIsolated(home string) error {
 	c, err := container.New(container.Options{
 		StateDir: filepath.Join(home, "containers"), Private: privatePaths(home),
 	})
+	if stateFault(home, err) {
+		// Not the machine is to blame: without isolation nothing would be better.
+		return r.registry.Register(standIn{name: container.Name, format: container.SnapshotFormat, check: container.CheckStep, fault: err})
+	}
 	if err != nil {
 		r.fallBack(container.Name, err)
 		return nil

@@ -3,9 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+
+	"github.com/strata-ci/strata/runner"
 )
 
 // stateDir returns the absolute path of the one directory that holds Strata's
@@ -47,9 +50,20 @@ func (a *app) makeStateDir() (string, error) {
 		return "", err
 	}
 	if err := tryToWrite(dir); err != nil {
-		return "", fmt.Errorf("write to the state directory %s: %w; set STRATA_HOME to a directory that can be written", dir, plainCause(err))
+		return "", fmt.Errorf("write to the state directory %s: %w; %s", dir, plainCause(err), stateFix(dir, err))
 	}
 	return dir, nil
+}
+
+// stateFix says what to do about an error of using the state directory.
+func stateFix(dir string, err error) string {
+	switch {
+	case runner.IsDiskFull(err):
+		return "free some space on that file system, or set STRATA_HOME to a directory on another"
+	case errors.Is(err, fs.ErrPermission):
+		return "make all of " + dir + " yours, or set STRATA_HOME to a directory that can be written"
+	}
+	return "set STRATA_HOME to a directory that can be written"
 }
 
 func tryToWrite(dir string) error {
@@ -60,7 +74,8 @@ func tryToWrite(dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+	_, err = probe.Write(make([]byte, 4096)) // a block: a full disk takes empty files
+	return errors.Join(err, probe.Close(), os.Remove(probe.Name()))
 }
 
 // runsDir returns the directory of the journals, which need not exist.

@@ -185,6 +185,10 @@ func (p *plainWriter) summary() {
 	for _, v := range p.run.victims() {
 		fmt.Fprintf(&p.buf, "\n%s\n", p.run.line(v))
 	}
+	if e := p.run.finished; e != nil && e.Error != nil {
+		fmt.Fprintf(&p.buf, "\n%s\n", Word(journal.InfraFailed))
+		p.infra(e.Error)
+	}
 	fmt.Fprintf(&p.buf, "\n%s: %s\n", p.run.headline(), p.run.figures())
 }
 
@@ -192,9 +196,7 @@ func (p *plainWriter) failure(s *step) {
 	name := cleanString(s.Name)
 	fmt.Fprintf(&p.buf, "\n%s: %s\n", name, p.result(s))
 	if s.end.Status == journal.InfraFailed {
-		for _, l := range errorLines(s.end.Error) {
-			fmt.Fprintf(&p.buf, "  %-5s  %s\n", l[0], l[1])
-		}
+		p.infra(s.end.Error)
 	}
 	o := p.outputs[s.Name]
 	if o == nil {
@@ -206,5 +208,11 @@ func (p *plainWriter) failure(s *step) {
 	}
 	if o.tail.total > len(last) {
 		fmt.Fprintf(&p.buf, "these are the last %d of %d lines; strata logs %s shows all\n", len(last), o.tail.total, name)
+	}
+}
+
+func (p *plainWriter) infra(e *journal.Error) {
+	for _, l := range errorLines(e) {
+		fmt.Fprintf(&p.buf, "  %-5s  %s\n", l[0], l[1])
 	}
 }

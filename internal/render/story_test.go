@@ -175,3 +175,13 @@ func passing() *story {
 	s.finish(journal.Passed, 0)
 	return s
 }
+
+// uncaptured is a run whose workspace could not be captured.
+func uncaptured() *story {
+	s := newStory("ci", goProject()...)
+	s.wait(20 * time.Millisecond)
+	s.event(journal.Event{Type: journal.RunFinished, Status: journal.InfraFailed, ExitCode: code(3), DurationMS: 20, Error: &journal.Error{
+		Op: "capture the workspace /src/app", Kind: "disk_full", Message: "write /state/layers/new: no space left on device",
+	}})
+	return s
+}

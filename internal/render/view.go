@@ -84,6 +84,12 @@ func (v *view) event(e *journal.Event) {
 			v.failure(s)
 		}
 		delete(v.outputs, e.Step)
+	case journal.RunFinished:
+		if e.Error != nil {
+			v.say(text{red, Mark(e.Status) + " "}, text{bold, Word(journal.InfraFailed)})
+			v.infra(e.Error)
+			v.news = append(v.news, paragraph{})
+		}
 	}
 }
 
@@ -106,14 +112,18 @@ func (v *view) failure(s *step) {
 	}
 	v.say(text{red, Mark(s.end.Status) + " "}, text{bold, cleanString(s.Title()) + " " + how})
 	if s.end.Status == journal.InfraFailed {
-		for _, l := range errorLines(s.end.Error) {
-			v.say(text{dim, fmt.Sprintf("  %-5s  ", l[0])}, text{s: l[1]})
-		}
+		v.infra(s.end.Error)
 	}
 	if out := v.outputs[s.Name]; out != nil {
 		v.failureOutput(s, out)
 	}
 	v.news = append(v.news, paragraph{})
+}
+
+func (v *view) infra(e *journal.Error) {
+	for _, l := range errorLines(e) {
+		v.say(text{dim, fmt.Sprintf("  %-5s  ", l[0])}, text{s: l[1]})
+	}
 }
 
 func (v *view) failureOutput(s *step, out *liveOutput) {
