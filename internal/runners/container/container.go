@@ -4,17 +4,12 @@ package container
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/strata-ci/strata/internal/sandbox"
 	"github.com/strata-ci/strata/internal/snapshot"
@@ -136,40 +131,10 @@ func (r *Runner) SnapshotFormat() string {
 	return SnapshotFormat
 }
 
-// ReapSnapshots removes snapshots and the layers that only they used.
+// ReapSnapshots removes snapshots and the layers that only they used. Seats may
+// still have them mounted, and with that their disk space, so they end first.
 func (r *Runner) ReapSnapshots(_ context.Context, refs []runner.SnapshotRef) error {
-	return r.store.Remove(refs...)
-}
-
-// args are the runner_args of a container step.
-type args struct {
-	// Nested allows the step to make sandboxes of its own.
-	Nested bool `json:"nested"`
-	// HostPaths are absolute paths of this machine that the step sees read-only.
-	HostPaths []string `json:"host_paths"`
-}
-
-func parseArgs(data json.RawMessage) (args, error) {
-	var a args
-	if len(data) == 0 {
-		return a, nil
-	}
-	d := json.NewDecoder(strings.NewReader(string(data)))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&a); err != nil {
-		var wrong *json.UnmarshalTypeError
-		if errors.As(err, &wrong) && wrong.Field != "" {
-			err = fmt.Errorf("%q is a %s", wrong.Field, wrong.Value)
-		}
-		return a, fmt.Errorf(`runner_args: %s: the container runner takes "nested" (true or false) and "host_paths" (a list of absolute paths)`,
-			strings.TrimPrefix(err.Error(), "json: "))
-	}
-	for _, p := range a.HostPaths {
-		if !filepath.IsAbs(p) || filepath.Clean(p) != p {
-			return a, fmt.Errorf("host_paths: %q is not a clean absolute path", p)
-		}
-	}
-	return a, nil
+	return errors.Join(r.seats.close(), r.store.Remove(refs...))
 }
 
 // ValidateStep checks what CheckStep does, and whether this machine can apply
@@ -179,15 +144,6 @@ func (r *Runner) ValidateStep(step pipeline.Step) error {
 		return err
 	}
 	_, err := r.limit.limits(step.Resources)
-	return err
-}
-
-// CheckStep checks a step's image and runner_args, on any machine.
-func CheckStep(step pipeline.Step) error {
-	if step.Image != "" && step.Image != pipeline.ImageHost {
-		return fmt.Errorf("it knows the image %q only, not %q", pipeline.ImageHost, step.Image)
-	}
-	_, err := parseArgs(step.RunnerArgs)
 	return err
 }
 
@@ -238,100 +194,6 @@ func (r *Runner) inSeat(ctx context.Context, sc *runner.StepContext, in runner.E
 	}
 	result, changed, err := r.supervise(ctx, sc, in, seat.cell, spec)
 	return fork, result, errors.Join(err, fork.surrender(changed))
-}
-
-// spec puts together what the step sees.
-func (r *Runner) spec(in runner.ExecutorInput, a args, fork fork) (sandbox.Spec, error) {
-	limits, err := r.limit.limits(in.Step.Resources)
-	if err != nil {
-		return sandbox.Spec{}, &runner.InfraError{Op: "limit the step", Kind: runner.KindUnsupported, Err: err}
-	}
-	spec := sandbox.Spec{
-		Base: r.live.dir, Mounts: fork.mounts(),
-		Argv: in.Step.Command.Argv(), Env: withDefaults(in.Env),
-		Dir:            filepath.Join("/workspace", filepath.FromSlash(in.Dir)),
-		Hostname:       "strata",
-		PrivateNetwork: in.Step.Network == pipeline.NetworkNone,
-		Nested:         a.Nested,
-		Limits:         limits,
-	}
-	for _, p := range a.HostPaths {
-		spec.Mounts = append(spec.Mounts, sandbox.Mount{Target: strings.TrimPrefix(p, "/"), Source: p, ReadOnly: true})
-	}
-	return spec, nil
-}
-
-const (
-	defaultHome = "/root"
-	// defaultPath is Debian's for root (login.defs, ENV_SUPATH), with the usual
-	// place of the Go toolchain before it.
-	defaultPath = "/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-)
-
-func withDefaults(env []string) []string {
-	has := func(key string) bool {
-		return slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, key+"=") })
-	}
-	env = slices.Clone(env)
-	if !has("PATH") {
-		env = append(env, "PATH="+defaultPath)
-	}
-	if !has("HOME") {
-		env = append(env, "HOME="+defaultHome)
-	}
-	return env
-}
-
-// supervise runs the command, with its output, time limit and cancellation.
-func (r *Runner) supervise(ctx context.Context, sc *runner.StepContext, in runner.ExecutorInput, cell *sandbox.Cell, spec sandbox.Spec) (res runner.StepResult, changed []string, err error) {
-	out, err := openOutput(sc.Stdout, sc.Stderr)
-	if err != nil {
-		return runner.StepResult{}, nil, runner.AsInfra("make pipes", err)
-	}
-	stop := newStopper(ctx, sc.Kill, in.Timeout, r.grace)
-	go stop.watch(out.failed)
-	result, runErr := cell.Run(stop.abandon, spec, out.ends(), sandbox.Control{Terminate: stop.terminate, Kill: stop.kill})
-	stop.end()
-	outErr := out.wait()
-	if stop.cancelled {
-		return runner.StepResult{}, result.Changed, ctx.Err()
-	}
-	if runErr != nil {
-		return runner.StepResult{}, result.Changed, infraError(runErr)
-	}
-	if outErr != nil {
-		return runner.StepResult{}, result.Changed, runner.AsInfra("write the step's output", outErr)
-	}
-	res = runner.StepResult{
-		ExitCode:    result.ExitCode,
-		Signal:      signalName(result.Signal),
-		OutOfMemory: result.OutOfMemory,
-		TimedOut:    stop.timedOut,
-		Usage: runner.Usage{
-			UserTime: result.UserTime, SystemTime: result.SystemTime, PeakMemory: pipeline.Bytes(result.PeakMemory),
-		},
-	}
-	return res, result.Changed, nil
-}
-
-func signalName(s unix.Signal) string {
-	if s == 0 {
-		return ""
-	}
-	return unix.SignalName(s)
-}
-
-func infraError(err error) *runner.InfraError {
-	var failed *sandbox.Error
-	switch {
-	case errors.As(err, &failed) && failed.Stage == sandbox.StageStart:
-		return &runner.InfraError{Op: "start the command", Kind: runner.KindStart, Err: err}
-	case errors.As(err, &failed):
-		return runner.AsInfra("prepare the sandbox", err)
-	case errors.Is(err, sandbox.ErrLost):
-		return &runner.InfraError{Op: "run the command", Kind: runner.KindLost, Temporary: true, Err: err}
-	}
-	return runner.AsInfra("run the command", err)
 }
 
 var (
