@@ -27,6 +27,7 @@ const (
 	KindUnsupported InfraKind = "unsupported" // this machine cannot do it
 	KindStart       InfraKind = "start"       // the command could not be started: no shell, no such program, no such directory
 	KindDiskFull    InfraKind = "disk_full"   // a file system or quota is full
+	KindWorkspace   InfraKind = "workspace"   // the working tree cannot be captured as it is
 	KindLost        InfraKind = "lost"        // the sandbox or machine of the step vanished
 	KindSnapshot    InfraKind = "snapshot"    // a snapshot is missing or damaged
 )

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,7 +43,7 @@ func TestScripts(t *testing.T) {
 			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "ndjson": ndjson},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "ndjson": ndjson, "socket": socket},
 	})
 }
 
@@ -63,4 +64,21 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("the exit code is %d, not %d", got, want)
 	}
+}
+
+// socket is the command `socket FILE` of scripts: it makes a socket.
+func socket(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: socket FILE")
+	}
+	// The path of a socket has to be short.
+	dir, err := os.MkdirTemp("", "")
+	ts.Check(err)
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "s")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+	ts.Check(err)
+	l.SetUnlinkOnClose(false)
+	ts.Check(l.Close())
+	ts.Check(os.Rename(path, ts.MkAbs(args[0])))
 }

@@ -65,7 +65,7 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 		e := &engine.Engine{Home: home, Now: a.now, Random: rand.Reader, Reapers: runners.reapers()}
 		err = c.execute(ctx, a, e, engine.Request{
 			Plan: made, Project: project.Root, Jobs: c.Jobs, KeepGoing: c.KeepGoing,
-			Notices: runners.notices, Kill: kill,
+			Notices: runners.notes(made, c.Runner), Kill: kill,
 		})
 	}
 	if closeErr := runners.close(); closeErr != nil && err == nil {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/strata-ci/strata/internal/plan"
@@ -21,8 +22,10 @@ type runners struct {
 	registry runner.Registry
 	// notices tell the user what is not as it should be.
 	notices []string
-	broken  []standIn
-	closers []io.Closer
+	// fallback tells of the default runner that is not the one it should be.
+	fallback string
+	broken   []standIn
+	closers  []io.Closer
 }
 
 // openRunners opens all runners of this platform, after it has removed what
@@ -67,13 +70,28 @@ func (r *runners) reapers() map[string]runner.SnapshotReaper {
 }
 
 // fallBack makes the host runner the default, in place of a runner that this
-// machine cannot have, and keeps that one's name with the reason.
-func (r *runners) fallBack(name string, reason error) {
+// machine cannot have, and keeps that one's name with the reason. The advice
+// says what to change; it may be empty.
+func (r *runners) fallBack(name string, reason error, advice string) {
+	if advice == "" {
+		advice = "`strata doctor` tells what to change"
+	}
 	r.broken = append(r.broken, standIn{name: name, check: func(pipeline.Step) error {
-		return fmt.Errorf("it does not work on this machine: %w; `strata doctor` tells what to change", reason)
+		return fmt.Errorf("it does not work on this machine: %w; %s", reason, advice)
 	}})
-	r.notices = append(r.notices, fmt.Sprintf(
-		"steps run without isolation, in copies of the workspace: the %s runner does not work here (%v); `strata doctor` tells what to change", name, reason))
+	r.fallback = fmt.Sprintf("steps run without isolation, in copies of the workspace: the %s runner does not work here (%v); %s",
+		name, reason, advice)
+}
+
+// notes are the notices of a run. Chosen is the runner that the command line
+// names for steps that name none; empty for the default.
+func (r *runners) notes(made *plan.Plan, chosen string) []string {
+	falls := r.fallback != "" && chosen == "" &&
+		slices.ContainsFunc(made.Steps, func(s plan.Step) bool { return s.Step.Runner == "" })
+	if !falls {
+		return r.notices
+	}
+	return append(slices.Clip(r.notices), r.fallback)
 }
 
 func (r *runners) close() error {

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 
 	"github.com/strata-ci/strata/internal/runners/container"
+	"github.com/strata-ci/strata/internal/sandbox"
 )
 
 func (r *runners) openIsolated(home string) error {
@@ -15,7 +16,7 @@ func (r *runners) openIsolated(home string) error {
 		return r.registry.Register(standIn{name: container.Name, format: container.SnapshotFormat, check: container.CheckStep, fault: err})
 	}
 	if err != nil {
-		r.fallBack(container.Name, err)
+		r.fallBack(container.Name, err, sandbox.Advice(err))
 		return nil
 	}
 	r.closers = append(r.closers, c)

@@ -4,7 +4,7 @@ package main
 
 // openIsolated has nothing to open: no isolating runner exists for this system yet.
 func (r *runners) openIsolated(string) error {
-	r.notices = append(r.notices, "steps run without isolation, in copies of the workspace: this system has no isolating runner")
+	r.fallback = "steps run without isolation, in copies of the workspace: this system has no isolating runner"
 	return nil
 }
 

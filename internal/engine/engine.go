@@ -171,6 +171,14 @@ func (r *run) capture(ctx context.Context) (*workspace.Capture, error) {
 	return capture, errors.Join(err, r.notices(notes))
 }
 
+func captureError(project string, err error) *runner.InfraError {
+	op := "capture the workspace " + project
+	if problem := workspace.Problem(err); problem != nil {
+		return &runner.InfraError{Op: op, Kind: runner.KindWorkspace, Err: problem}
+	}
+	return runner.AsInfra(op, err)
+}
+
 func (r *run) notices(messages []string) error {
 	for _, m := range messages {
 		if err := r.journal.Append(journal.Event{Type: journal.Notice, Message: m}); err != nil {

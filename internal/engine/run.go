@@ -65,7 +65,7 @@ func (r *run) execute(ctx context.Context) (journal.Status, error) {
 		last.Status = cancelStatus(ctx)
 	case err != nil:
 		last.Status = journal.InfraFailed
-		last.Error = eventError(runner.AsInfra("capture the workspace "+r.Project, err))
+		last.Error = eventError(captureError(r.Project, err))
 	default:
 		r.workspace = capture
 		last.Status, err = r.steps(ctx)

@@ -14,6 +14,8 @@ func Advice(e *journal.Error) string {
 		return "`strata doctor` says what this machine lacks and how to get it"
 	case runner.KindStart:
 		return "check that the step's program, shell and directory exist where it runs"
+	case runner.KindWorkspace:
+		return "change the workspace as the error says, and run again"
 	case runner.KindSnapshot:
 		return "run again with --no-cache: the snapshot is made anew"
 	case runner.KindLost:

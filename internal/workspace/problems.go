@@ -45,13 +45,16 @@ func (e *unreadableError) Error() string {
 		what = fmt.Sprintf("%d entries", e.total)
 	}
 	fmt.Fprintf(&b, "cannot read %s of the working tree %s:", what, e.root)
-	for _, path := range e.paths {
-		fmt.Fprintf(&b, "\n  %s", printable(path))
+	for i, path := range e.paths {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(" " + printable(path))
 	}
 	if more := e.total - len(e.paths); more > 0 {
-		fmt.Fprintf(&b, "\n  and %d more", more)
+		fmt.Fprintf(&b, " and %d more", more)
 	}
-	b.WriteString("\nmake them readable (chmod u+rX PATH), or list them in " + strataIgnoreName)
+	b.WriteString("; make them readable (chmod u+rX PATH), or list them in " + strataIgnoreName)
 	return b.String()
 }
 
@@ -63,6 +66,28 @@ type changedError struct{ path string }
 func (e *changedError) Error() string {
 	return fmt.Sprintf("%s kept changing while it was captured: stop what writes to it, or list it in %s",
 		printable(e.path), strataIgnoreName)
+}
+
+// Problem returns the part of an error that is about what the working tree
+// holds, so that only its owner can mend it; nil where there is none.
+func Problem(err error) error {
+	var changed *changedError
+	var denied *unreadableError
+	switch {
+	case errors.As(err, &changed):
+		return changed
+	case errors.As(err, &denied):
+		return denied
+	}
+	return nil
+}
+
+// dirName is a directory's path as people read it.
+func dirName(path string) string {
+	if path == "" {
+		return "."
+	}
+	return path + "/"
 }
 
 func unreadable(err error) bool { return errors.Is(err, fs.ErrPermission) }

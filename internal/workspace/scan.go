@@ -85,7 +85,7 @@ func (s *scanner) visit(it scanItem, push func(scanItem)) error {
 	case errors.Is(err, fs.ErrNotExist) && it.path != "":
 		return nil // it went away after its parent was listed: it is captured empty
 	case unreadable(err):
-		s.unreadable.add("./" + it.path)
+		s.unreadable.add(dirName(it.path))
 		return nil
 	case err != nil:
 		return err
@@ -111,7 +111,7 @@ func (s *scanner) list(d directory, it scanItem, push func(scanItem)) error {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
 		case unreadable(err):
-			s.unreadable.add("./" + it.path)
+			s.unreadable.add(dirName(it.path))
 			return nil
 		case err != nil:
 			return fmt.Errorf("examine %s: %w", printable(joinPath(it.path, name)), err)
