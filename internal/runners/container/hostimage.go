@@ -3,8 +3,6 @@
 package container
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,12 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/moby/sys/mountinfo"
-	"golang.org/x/sys/unix"
-
-	"github.com/strata-ci/strata/internal/filetree"
 )
 
 // hostImage is the image "host": the machine's system directories, read-only
@@ -78,8 +72,8 @@ var hiddenPaths = []string{"var/lib/docker", "var/lib/containerd", "var/lib/cont
 const maxCopied = 1 << 20
 
 // openHostImage describes the machine and writes the base into the runner's
-// state, where an equal one is used again. The state and the paths in private
-// are hidden with all below them.
+// state, unless an equal one is there. The state and the paths in private are
+// hidden with all below them.
 func openHostImage(state string, private []string) (*hostImage, error) {
 	dir := filepath.Join(state, "host")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -89,36 +83,23 @@ func openHostImage(state string, private []string) (*hostImage, error) {
 	if err != nil {
 		return nil, err
 	}
-	tmp, err := os.MkdirTemp(dir, "tmp-")
+	b := &imageBuilder{base: skeleton{}}
+	if err := b.build(state, append([]string{state}, private...)); err != nil {
+		return nil, err
+	}
+	base, unstackable, err := b.base.open(dir)
 	if err != nil {
 		return nil, err
 	}
-	b := &imageBuilder{base: tmp, sum: sha256.New().Sum(nil)}
-	if err := b.build(state, append([]string{state}, private...)); err != nil {
-		return nil, errors.Join(err, filetree.Remove(tmp))
-	}
-	final := filepath.Join(dir, hex.EncodeToString(b.sum))
-	err = os.Rename(tmp, final)
-	if err != nil { // an equal one is there
-		if _, statErr := os.Stat(final); statErr != nil {
-			return nil, errors.Join(err, filetree.Remove(tmp))
-		}
-		if err := filetree.Remove(tmp); err != nil {
-			return nil, err
-		}
-	}
-	return &hostImage{base: final, trees: b.trees, hidden: b.hidden, fresh: b.fresh, unstackable: b.unstackable}, nil
+	return &hostImage{base: base, trees: b.trees, hidden: b.hidden, fresh: b.fresh, unstackable: unstackable}, nil
 }
 
 type imageBuilder struct {
-	base   string
+	base   skeleton
 	trees  []hostTree
 	apart  []string // what no tree may have in it: mount points, and the runner's own state
 	hidden []string // what was taken out
 	fresh  []string // what was made to start empty
-	sum    []byte   // digest of all that was done to the base
-
-	unstackable error
 }
 
 func (b *imageBuilder) build(state string, private []string) error {
@@ -130,16 +111,8 @@ func (b *imageBuilder) build(state string, private []string) error {
 		b.apart = append(b.apart, m.Mountpoint)
 	}
 	b.apart = append(b.apart, state)
-	if err := os.Chmod(b.base, 0o755); err != nil {
-		return err
-	}
 	for name, mode := range ownDirs {
-		if err := os.Mkdir(filepath.Join(b.base, name), 0o700); err != nil {
-			return err
-		}
-		if err := os.Chmod(filepath.Join(b.base, name), mode); err != nil {
-			return err
-		}
+		b.base[name] = node{mode: fs.ModeDir | mode}
 	}
 	for _, name := range systemDirs {
 		if err := b.add(name); err != nil {
@@ -169,8 +142,8 @@ func (b *imageBuilder) add(at string) error {
 		if err != nil {
 			return err
 		}
-		b.note("link", at, target)
-		return os.Symlink(target, filepath.Join(b.base, at))
+		b.base[at] = node{mode: fs.ModeSymlink, data: target}
+		return nil
 	case info.Mode().IsRegular():
 		return b.copyFile(source, at, info)
 	case !info.IsDir():
@@ -180,7 +153,6 @@ func (b *imageBuilder) add(at string) error {
 		return err
 	}
 	if !b.mustSplit(source) {
-		b.note("tree", at)
 		b.trees = append(b.trees, hostTree{at: at, lower: source})
 		return nil
 	}
@@ -245,20 +217,13 @@ func (b *imageBuilder) hide(at string) error {
 		return nil
 	}
 	b.hidden = append(b.hidden, at)
-	b.trees = slices.DeleteFunc(b.trees, func(t hostTree) bool { return t.at == at || strings.HasPrefix(t.at, at+"/") })
-	dst := filepath.Join(b.base, at)
-	if err := filetree.Remove(dst); err != nil {
-		return err
-	}
+	b.trees = slices.DeleteFunc(b.trees, func(t hostTree) bool { return below(t.at, at) })
+	b.base.remove(at)
 	if _, err := os.Lstat("/" + at); err != nil || !b.shown(at) {
 		return nil // there is nothing below that would show
 	}
-	if err := b.mkdir(filepath.Dir(at)); err != nil {
-		return err
-	}
-	b.note("hide", at)
-	b.tell(unix.Mknod(dst, unix.S_IFCHR, 0))
-	return nil
+	b.base[at] = node{mode: whiteout}
+	return b.mkdir(filepath.Dir(at))
 }
 
 // shown reports whether the machine's own directory shows the path.
@@ -271,44 +236,24 @@ func (b *imageBuilder) opaque(at string) error {
 	if info, err := os.Stat("/" + at); err != nil || !info.IsDir() {
 		return nil
 	}
-	b.trees = slices.DeleteFunc(b.trees, func(t hostTree) bool { return t.at == at || strings.HasPrefix(t.at, at+"/") })
-	if err := b.mkdir(at); err != nil {
-		return err
-	}
-	b.note("opaque", at)
+	b.trees = slices.DeleteFunc(b.trees, func(t hostTree) bool { return below(t.at, at) })
+	b.base.remove(at)
+	b.base[at] = node{mode: fs.ModeDir | fs.ModeSticky | 0o777, opaque: true}
 	b.fresh = append(b.fresh, at)
-	b.tell(unix.Lsetxattr(filepath.Join(b.base, at), "user.overlay.opaque", []byte("y"), 0))
-	return os.Chmod(filepath.Join(b.base, at), 0o777|fs.ModeSticky)
-}
-
-// tell remembers that the base cannot be an overlay's layer.
-func (b *imageBuilder) tell(err error) {
-	if err != nil && b.unstackable == nil {
-		b.unstackable = err
-		b.note("unstackable")
-	}
+	return b.mkdir(filepath.Dir(at))
 }
 
 // mkdir makes a directory and those above it as the machine has them.
 func (b *imageBuilder) mkdir(at string) error {
-	if at == "." {
+	if _, ok := b.base[at]; ok || at == "." {
 		return nil
-	}
-	if err := b.mkdir(filepath.Dir(at)); err != nil {
-		return err
-	}
-	dst := filepath.Join(b.base, at)
-	if err := os.Mkdir(dst, 0o755); errors.Is(err, fs.ErrExist) {
-		return nil
-	} else if err != nil {
-		return err
 	}
 	info, err := os.Stat("/" + at)
 	if err != nil {
 		return err
 	}
-	b.note("dir", at, info.Mode().String())
-	return errors.Join(os.Chmod(dst, info.Mode()), os.Chtimes(dst, time.Time{}, info.ModTime()))
+	b.base[at] = node{mode: info.Mode(), time: info.ModTime()}
+	return b.mkdir(filepath.Dir(at))
 }
 
 func (b *imageBuilder) copyFile(source, at string, info fs.FileInfo) error {
@@ -319,11 +264,8 @@ func (b *imageBuilder) copyFile(source, at string, info fs.FileInfo) error {
 	if err != nil {
 		return err
 	}
-	b.note("file", at, string(data))
-	if err := os.WriteFile(filepath.Join(b.base, at), data, info.Mode().Perm()); err != nil {
-		return err
-	}
-	return os.Chtimes(filepath.Join(b.base, at), time.Time{}, info.ModTime())
+	b.base[at] = node{mode: info.Mode().Perm(), data: string(data), time: info.ModTime()}
+	return nil
 }
 
 // resolvConf keeps name resolution working where /etc/resolv.conf is a link
@@ -338,13 +280,10 @@ func (b *imageBuilder) resolvConf() error {
 		return err
 	}
 	at := strings.TrimPrefix(target, "/")
-	if err := os.MkdirAll(filepath.Join(b.base, filepath.Dir(at)), 0o755); err != nil {
-		return err
+	for dir := filepath.Dir(at); dir != "."; dir = filepath.Dir(dir) {
+		if _, ok := b.base[dir]; !ok {
+			b.base[dir] = node{mode: fs.ModeDir | 0o755}
+		}
 	}
 	return b.copyFile(target, at, info)
-}
-
-func (b *imageBuilder) note(words ...string) {
-	sum := sha256.Sum256(append(b.sum, strings.Join(words, "\x00")...))
-	b.sum = sum[:]
 }

@@ -1,0 +1,115 @@
+//go:build linux
+
+package container
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/strata-ci/strata/internal/filetree"
+)
+
+// skeleton describes a small tree of files, by path. Every directory on the
+// way to a node is a node.
+type skeleton map[string]node
+
+// node is a directory, a regular file, a symbolic link or a whiteout.
+type node struct {
+	mode   fs.FileMode
+	data   string // contents of a file, target of a link
+	opaque bool   // a directory that hides what lies below it
+	time   time.Time
+}
+
+// whiteout is the mode of what removes a path: overlayfs.rst, "whiteouts".
+const whiteout = fs.ModeDevice | fs.ModeCharDevice
+
+// remove takes out a path and all below it.
+func (s skeleton) remove(at string) {
+	maps.DeleteFunc(s, func(path string, _ node) bool { return below(path, at) })
+}
+
+// digest names the skeleton. Times do not count: they change without a reason
+// to write it again.
+func (s skeleton) digest() string {
+	h := sha256.New()
+	for _, path := range slices.Sorted(maps.Keys(s)) {
+		n := s[path]
+		fmt.Fprintf(h, "%q %v %t %q\n", path, n.mode, n.opaque, n.data)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// open returns a directory below dir that holds the skeleton, which it writes
+// unless it is there. Unstackable says why it cannot be a layer of an overlay.
+func (s skeleton) open(dir string) (path string, unstackable, err error) {
+	path = filepath.Join(dir, s.digest())
+	// What cannot be a layer is written anew each time, to know the reason.
+	if _, err := os.Stat(path); err == nil {
+		return path, nil, nil
+	}
+	tmp, err := os.MkdirTemp(dir, "tmp-")
+	if err != nil {
+		return "", nil, err
+	}
+	unstackable, err = s.write(tmp)
+	if err == nil && unstackable != nil {
+		path += "-unstackable"
+	}
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err == nil {
+		return path, unstackable, nil
+	}
+	if _, statErr := os.Stat(path); statErr == nil { // another process was quicker
+		err = nil
+	}
+	return path, unstackable, errors.Join(err, filetree.Remove(tmp))
+}
+
+// write makes the nodes in the existing directory root.
+func (s skeleton) write(root string) (unstackable, err error) {
+	paths := slices.Sorted(maps.Keys(s))
+	for _, path := range paths {
+		dst, n := filepath.Join(root, path), s[path]
+		switch n.mode.Type() {
+		case fs.ModeDir:
+			err = os.Mkdir(dst, 0o700)
+			if n.opaque && err == nil {
+				unstackable = errors.Join(unstackable, unix.Lsetxattr(dst, "user.overlay.opaque", []byte("y"), 0))
+			}
+		case fs.ModeSymlink:
+			err = os.Symlink(n.data, dst)
+		case whiteout:
+			unstackable = errors.Join(unstackable, unix.Mknod(dst, unix.S_IFCHR, 0))
+		default:
+			err = os.WriteFile(dst, []byte(n.data), 0o600)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.Reverse(paths) // what is in a directory changes its time
+	for _, path := range paths {
+		n := s[path]
+		if !n.mode.IsDir() && !n.mode.IsRegular() {
+			continue
+		}
+		dst := filepath.Join(root, path)
+		if err := errors.Join(os.Chmod(dst, n.mode), os.Chtimes(dst, time.Time{}, n.time)); err != nil {
+			return nil, err
+		}
+	}
+	return unstackable, os.Chmod(root, 0o755)
+}
