@@ -228,6 +228,10 @@ func setAside(runsDir string, keep int) (names []string, failed error) {
 	if err != nil {
 		return nil, err
 	}
+	isTrash := func(e fs.DirEntry) bool { return strings.HasPrefix(e.Name(), trashPrefix) }
+	if len(entries) <= keep && !slices.ContainsFunc(entries, isTrash) {
+		return nil, nil // the usual case, found out without a look at every run
+	}
 	var ended []string
 	for _, e := range entries {
 		id, isTrash := strings.CutPrefix(e.Name(), trashPrefix)
