@@ -25,3 +25,7 @@ func (w *world) try(m Mount) error {
 	}
 	return unix.Unmount(w.newRoot, 0)
 }
+
+// Attach mounts m on a directory in this process's mount namespace, as Run
+// would. The working directory is to be base, if that is set: see [Spec].
+func Attach(m Mount, target, base string) error { return mountOne(m, target, base) }

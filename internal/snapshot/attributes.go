@@ -31,6 +31,14 @@ func unlocked(dir string, need uint32, f func() error) error {
 	return errors.Join(f(), restore(dir))
 }
 
+// allUnlocked is unlocked for reading many.
+func allUnlocked(dirs []string, f func() error) error {
+	if len(dirs) == 0 {
+		return f()
+	}
+	return unlocked(dirs[0], readable, func() error { return allUnlocked(dirs[1:], f) })
+}
+
 // unlock is unlocked in two parts. The directory may have another path when it
 // is restored.
 func unlock(dir string, need uint32) (restore func(dir string) error, err error) {

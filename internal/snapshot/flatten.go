@@ -49,7 +49,11 @@ func merge(u union, dst string) error {
 	if err := os.Mkdir(dst, 0o700); err != nil {
 		return err
 	}
-	whiteouts, err := mergeEntries(u, dst)
+	var whiteouts bool
+	err := allUnlocked(u.dirs, func() (err error) {
+		whiteouts, err = mergeEntries(u, dst)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -73,26 +77,20 @@ func mergeEntries(u union, dst string) (whiteouts bool, err error) {
 	seen := map[string]bool{}
 	for i, dir := range u.dirs {
 		below := union{dirs: u.dirs[i:], bare: u.bare || u.hides}
-		err := unlocked(dir, readable, func() error {
-			entries, err := os.ReadDir(dir)
-			if err != nil {
-				return err
-			}
-			for _, e := range entries {
-				if seen[e.Name()] {
-					continue
-				}
-				seen[e.Name()] = true
-				whiteout, err := mergeEntry(below, e, dst)
-				if err != nil {
-					return err
-				}
-				whiteouts = whiteouts || whiteout
-			}
-			return nil
-		})
+		entries, err := os.ReadDir(dir)
 		if err != nil {
 			return false, err
+		}
+		for _, e := range entries {
+			if seen[e.Name()] {
+				continue
+			}
+			seen[e.Name()] = true
+			whiteout, err := mergeEntry(below, e, dst)
+			if err != nil {
+				return false, err
+			}
+			whiteouts = whiteouts || whiteout
 		}
 	}
 	return whiteouts, nil
@@ -134,11 +132,7 @@ func copyEntry(src, dst string, info fs.FileInfo) error {
 // hides what is below it.
 func stack(dirs []string, name string) (u union, err error) {
 	for _, dir := range dirs {
-		var s sight
-		err := unlocked(dir, readable, func() (err error) {
-			s, err = find(filepath.Join(dir, name), nil)
-			return err
-		})
+		s, err := find(filepath.Join(dir, name), nil)
 		if err != nil {
 			return u, err
 		}

@@ -172,7 +172,7 @@ func (f *Fork) tooLong(changed []Overlay) bool {
 		one := len(filepath.Join("layers/1234567", string(o.Tree), o.At)) + len(":")
 		names = max(names, one*(len(o.Lowers)+1))
 	}
-	return len(f.chain)+1 > MaxLayers || names > maxNames
+	return len(f.chain)+1 > f.store.maxLayers || names > maxNames
 }
 
 // assemble moves the upper directories of all mounts that have been changed to

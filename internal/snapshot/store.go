@@ -29,8 +29,9 @@ const (
 
 // Store is a directory of layers, and the snapshots that they make up.
 type Store struct {
-	dir     string
-	cleaner *cleaner
+	dir       string
+	cleaner   *cleaner
+	maxLayers int
 
 	mu        sync.Mutex
 	snapshots map[runner.SnapshotRef][]*layer // topmost first
@@ -45,7 +46,7 @@ func Open(dir string) (*Store, error) {
 			return nil, runner.AsInfra("open the snapshot store", err)
 		}
 	}
-	return &Store{dir: dir, cleaner: startCleaner(), snapshots: map[runner.SnapshotRef][]*layer{}}, nil
+	return &Store{dir: dir, cleaner: startCleaner(), maxLayers: MaxLayers, snapshots: map[runner.SnapshotRef][]*layer{}}, nil
 }
 
 // Close waits until what is to be removed is gone. No other method may be

@@ -25,17 +25,17 @@ func TestMain(m *testing.M) {
 }
 
 func TestConformance(t *testing.T) {
-	props := properties(t)
-	props.Rebase = true
-	props.Root = "/opt"
-	conform(t, Options{}, props)
-}
-
-// TestConformanceOfCopies is about machines without overlayfs.
-func TestConformanceOfCopies(t *testing.T) {
-	props := properties(t)
-	props.Root = "/mnt"
-	conform(t, Options{ForceCopy: true}, props)
+	t.Run("overlay", func(t *testing.T) {
+		props := properties(t)
+		props.Rebase = true
+		props.Root = "/opt"
+		conform(t, Options{}, props)
+	})
+	t.Run("copies", func(t *testing.T) {
+		props := properties(t)
+		props.Root = "/mnt" // system directories cannot be written to
+		conform(t, Options{ForceCopy: true}, props)
+	})
 }
 
 func conform(t *testing.T, opts Options, props runnertest.Properties) {

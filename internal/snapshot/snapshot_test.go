@@ -1,0 +1,131 @@
+//go:build linux
+
+package snapshot_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/strata-ci/strata/internal/filetree"
+	"github.com/strata-ci/strata/internal/sandbox"
+	"github.com/strata-ci/strata/internal/snapshot"
+	"github.com/strata-ci/strata/internal/snapshot/snapshottest"
+	"github.com/strata-ci/strata/runner"
+)
+
+func TestMain(m *testing.M) {
+	snapshottest.Main()
+	os.Exit(m.Run())
+}
+
+func TestLayers(t *testing.T) {
+	t.Parallel()
+	snapshottest.Run(t, func(t testing.TB, dir string, image snapshottest.Image, maxLayers int) snapshottest.Driver {
+		d := layers{open(t, dir), image}
+		d.SetMaxLayers(maxLayers)
+		return d
+	}, snapshottest.Properties{System: true, Layers: true})
+}
+
+func TestCopies(t *testing.T) {
+	t.Parallel()
+	snapshottest.Run(t, func(t testing.TB, dir string, image snapshottest.Image, _ int) snapshottest.Driver {
+		return copies{open(t, dir), image}
+	}, snapshottest.Properties{})
+}
+
+func open(t testing.TB, dir string) *snapshot.Store {
+	t.Helper()
+	s, err := snapshot.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// mounts are a fork's.
+type mounts []sandbox.Mount
+
+func (m mounts) Mounts() []sandbox.Mount { return m }
+
+// layers is the driver that stacks layers.
+type layers struct {
+	*snapshot.Store
+	image snapshottest.Image
+}
+
+func (d layers) Fork(parent runner.SnapshotRef) (snapshottest.Fork, error) {
+	f, err := d.Store.Fork(parent)
+	if err != nil {
+		return nil, err
+	}
+	list, err := d.mounts(f)
+	if err != nil {
+		f.Discard()
+		return nil, err
+	}
+	return struct {
+		*snapshot.Fork
+		mounts
+	}{f, list}, nil
+}
+
+func (d layers) mounts(f *snapshot.Fork) (list mounts, err error) {
+	for _, m := range []struct {
+		tree   snapshot.Tree
+		at     string
+		base   []string
+		target string
+	}{
+		{snapshot.Root, ".", []string{d.image.Root}, "."},
+		{snapshot.Root, "usr", []string{filepath.Join(d.image.Root, "usr"), d.image.Usr}, "usr"},
+		{snapshot.Root, "var/lib", []string{filepath.Join(d.image.Root, "var/lib"), d.image.Lib}, "var/lib"},
+		{snapshot.Workspace, ".", []string{d.image.Workspace}, "workspace"},
+	} {
+		lowers, _, err := f.Lowers(m.tree, m.at, m.base...)
+		if err != nil {
+			return nil, err
+		}
+		o, err := f.Overlay(m.tree, m.at, lowers)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, sandbox.Mount{Target: m.target, Lowers: o.Lowers, Upper: o.Upper, Work: o.Work})
+	}
+	return list, nil
+}
+
+// copies is the driver that copies trees.
+type copies struct {
+	*snapshot.Store
+	image snapshottest.Image
+}
+
+func (d copies) Fork(parent runner.SnapshotRef) (snapshottest.Fork, error) {
+	ctx := context.Background()
+	c, err := d.Copy(ctx, parent, func(tree snapshot.Tree, dir string) error {
+		from := d.image.Root
+		if tree == snapshot.Workspace {
+			from = d.image.Workspace
+		}
+		return filetree.Copy(ctx, from, dir, nil)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		*snapshot.Copy
+		mounts
+	}{c, mounts{
+		{Target: ".", Source: c.Dir(snapshot.Root)},
+		{Target: "usr", Source: d.image.Usr, ReadOnly: true},
+		{Target: "workspace", Source: c.Dir(snapshot.Workspace)},
+	}}, nil
+}
