@@ -54,7 +54,7 @@ func (a *app) changeDir(dir string) error {
 
 // say tells the user one line, beside the output of the command.
 func (a *app) say(format string, args ...any) {
-	fmt.Fprintln(a.stderr, "strata: "+clean(fmt.Sprintf(format, args...)))
+	_, _ = fmt.Fprintln(a.stderr, "strata: "+clean(fmt.Sprintf(format, args...))) // there is nowhere else to say it
 }
 
 // clean returns text in which nothing can act on a terminal: what is neither

@@ -55,7 +55,9 @@ func (c *completeCmd) Run(ctx context.Context, a *app, parser *kong.Kong) error 
 		return exit(1)
 	}
 	for _, f := range found {
-		fmt.Fprintln(a.stdout, f.format(shell, words[len(words)-1]))
+		if _, err := fmt.Fprintln(a.stdout, f.format(shell, words[len(words)-1])); err != nil {
+			return err
+		}
 	}
 	return nil
 }

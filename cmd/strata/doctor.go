@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 
 	"github.com/strata-ci/strata/pipeline"
 	"github.com/strata-ci/strata/runner"
@@ -28,23 +30,12 @@ type finding struct {
 // Run tries everything and fails if something is missing that every run needs.
 func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 	findings := a.examine(ctx)
+	write := writeFindings
 	if c.JSON {
-		e := json.NewEncoder(a.stdout)
-		e.SetIndent("", "  ")
-		if err := e.Encode(findings); err != nil {
-			return err
-		}
-	} else {
-		for _, f := range findings {
-			mark := "✓"
-			if !f.OK {
-				mark = "✗"
-			}
-			fmt.Fprintf(a.stdout, "%s %-22s %s\n", mark, f.Name, f.Detail)
-			if f.Fix != "" {
-				fmt.Fprintf(a.stdout, "  %-22s → %s\n", "", f.Fix)
-			}
-		}
+		write = writeFindingsJSON
+	}
+	if err := write(a.stdout, findings); err != nil {
+		return err
 	}
 	for _, f := range findings {
 		if f.Needed && !f.OK {
@@ -52,6 +43,28 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 		}
 	}
 	return nil
+}
+
+func writeFindings(w io.Writer, findings []finding) error {
+	var text strings.Builder
+	for _, f := range findings {
+		mark := "✓"
+		if !f.OK {
+			mark = "✗"
+		}
+		fmt.Fprintf(&text, "%s %-22s %s\n", mark, f.Name, clean(f.Detail))
+		if f.Fix != "" {
+			fmt.Fprintf(&text, "  %-22s → %s\n", "", clean(f.Fix))
+		}
+	}
+	_, err := io.WriteString(w, text.String())
+	return err
+}
+
+func writeFindingsJSON(w io.Writer, findings []finding) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(findings)
 }
 
 func (a *app) examine(ctx context.Context) []finding {

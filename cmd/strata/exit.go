@@ -67,7 +67,7 @@ func report(stderr io.Writer, err error) int {
 	if errors.As(err, &infra) {
 		text += "\n" + render.Advice(&journal.Error{Kind: string(infra.Kind), Temporary: infra.Temporary})
 	}
-	fmt.Fprintf(stderr, "strata: %s\n", strings.TrimRight(clean(text), "\n"))
+	_, _ = fmt.Fprintf(stderr, "strata: %s\n", strings.TrimRight(clean(text), "\n")) // there is nowhere else to say it
 	return code
 }
 

@@ -62,7 +62,7 @@ func (c *renderCmd) Run(ctx context.Context, a *app) error {
 		_, err := a.stdout.Write(pipeline.Schema())
 		return err
 	}
-	_, p, err := a.valid(ctx, c.source, c.Pipeline)
+	p, err := a.valid(ctx, c.source, c.Pipeline)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ type graphCmd struct {
 
 // Run draws the pipeline.
 func (c *graphCmd) Run(ctx context.Context, a *app) error {
-	_, p, err := a.valid(ctx, c.source, c.Pipeline)
+	p, err := a.valid(ctx, c.source, c.Pipeline)
 	if err != nil {
 		return err
 	}

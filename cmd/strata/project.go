@@ -49,7 +49,9 @@ func (a *app) load(ctx context.Context, s source) (define.Project, []*pipeline.P
 	if err != nil {
 		return define.Project{}, nil, err
 	}
-	all, err := define.Load(ctx, project, func(line string) { fmt.Fprintln(a.stderr, clean(line)) })
+	all, err := define.Load(ctx, project, func(line string) {
+		_, _ = fmt.Fprintln(a.stderr, clean(line)) // there is nowhere else to say it
+	})
 	if err != nil {
 		return define.Project{}, nil, invalid(&pipelineError{root: project.Root, err: err})
 	}
@@ -78,15 +80,15 @@ func validate(project define.Project, p *pipeline.Pipeline, runners pipeline.Run
 	return nil
 }
 
-// valid returns the project and its pipeline of that name, validated.
-func (a *app) valid(ctx context.Context, s source, name string) (define.Project, *pipeline.Pipeline, error) {
+// valid returns the project's pipeline of that name, validated.
+func (a *app) valid(ctx context.Context, s source, name string) (*pipeline.Pipeline, error) {
 	project, p, err := a.choose(ctx, s, name)
 	if err != nil {
-		return project, p, err
+		return nil, err
 	}
 	runners, err := a.runnerSet()
 	if err != nil {
-		return project, p, err
+		return nil, err
 	}
-	return project, p, validate(project, p, runners)
+	return p, validate(project, p, runners)
 }

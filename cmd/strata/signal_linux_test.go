@@ -12,8 +12,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// interruptible are pipelines for signals. A copy of the polite shell that is
+// not yet the sleep that it is going to be would take the signal for it, and
+// lose it: so the shell waits until it is.
 const interruptible = `
-polite = sh("trap 'echo cleaned up; exit 0' TERM; echo begun; sleep MARKER & wait", name = "polite")
+polite = sh("""
+trap 'echo cleaned up; exit 0' TERM
+sleep MARKER &
+until grep -q sleep /proc/$!/comm; do :; done
+echo begun
+wait
+""", name = "polite")
 pipeline("polite", polite, polite.sh("true", name = "child"))
 
 stubborn = sh("trap '' TERM INT HUP; echo begun; sleep MARKER; sleep MARKER; sleep MARKER", name = "stubborn")
@@ -132,20 +141,22 @@ func TestNohup(t *testing.T) {
 	}
 }
 
-// TestClosedPipe reads the first line of a run's events and goes away.
+// TestClosedPipe reads the first lines of a run and goes away.
 func TestClosedPipe(t *testing.T) {
 	for _, runner := range bothRunners {
 		t.Run(runner, func(t *testing.T) {
 			t.Parallel()
-			l := newLab(t, strings.ReplaceAll(interruptible, "echo begun", "while echo begun; do sleep 0.02; done"))
+			l := newLab(t, strings.Replace(interruptible, "echo begun", "while echo begun; do sleep 0.02; done", 1))
 			p := l.prepare("run", "polite", "--format", "json", "--runner", runner)
 			stdout, err := p.cmd.StdoutPipe()
 			if err != nil {
 				t.Fatal(err)
 			}
 			p.run()
-			if _, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
-				t.Fatal(err)
+			for reader, line := bufio.NewReader(stdout), ""; !strings.Contains(line, "step_output"); {
+				if line, err = reader.ReadString('\n'); err != nil {
+					t.Fatal(err)
+				}
 			}
 			if err := stdout.Close(); err != nil {
 				t.Fatal(err)
