@@ -80,7 +80,7 @@ func fileSystem(dir string) string {
 		unix.EXT4_SUPER_MAGIC: "ext4", unix.XFS_SUPER_MAGIC: "xfs", unix.BTRFS_SUPER_MAGIC: "btrfs",
 		unix.TMPFS_MAGIC: "tmpfs", unix.OVERLAYFS_SUPER_MAGIC: "overlayfs",
 	}
-	name, ok := names[int64(s.Type)]
+	name, ok := names[int64(s.Type)] //nolint:unconvert // its type differs between architectures
 	switch {
 	case ok && name == "ext4" && !hasJournal():
 		return withoutJournal

@@ -168,7 +168,7 @@ func absolute(dir string, pipelines []*pipeline.Pipeline, err error) ([]*pipelin
 }
 
 func sourceErrors(err error) []*source.Error {
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // joined errors are taken apart, one by one
 	case *source.Error:
 		return []*source.Error{e}
 	case interface{ Unwrap() []error }:

@@ -18,7 +18,7 @@ func lock(f *os.File, mode Mode, wait bool) (locked bool, err error) {
 		how |= unix.LOCK_NB
 	}
 	for {
-		err := unix.Flock(int(f.Fd()), how) //nolint:gosec // a descriptor fits an int
+		err := unix.Flock(int(f.Fd()), how)
 		switch {
 		case err == nil:
 			return true, nil

@@ -30,7 +30,7 @@ func NewCopier(ctx context.Context, src, dst string, modes Modes) *Copier {
 // Copier copies entries from one tree to another. Files that are one in the
 // first tree are one in the second.
 type Copier struct {
-	ctx      context.Context //nolint:containedctx // a copier lives as long as one call
+	ctx      context.Context
 	src, dst string
 	modes    Modes
 	links    map[fileID]string // first copies of files with several names

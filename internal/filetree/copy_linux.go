@@ -10,7 +10,7 @@ import (
 
 // reflink makes dst share src's blocks and reports whether it could.
 func reflink(dst, src *os.File) bool {
-	return unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())) == nil //nolint:gosec // descriptors fit an int
+	return unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())) == nil
 }
 
 // copyData copies src to the empty dst and leaves out holes: lseek(2), SEEK_DATA.
@@ -53,7 +53,7 @@ func Sync(dir string) error {
 		return err
 	}
 	defer f.Close()
-	if err := unix.Syncfs(int(f.Fd())); err != nil { //nolint:gosec // a descriptor fits an int
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
 		return &os.PathError{Op: "sync", Path: dir, Err: err}
 	}
 	return nil

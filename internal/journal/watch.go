@@ -60,7 +60,10 @@ func watchFiles(dirs ...string) (<-chan struct{}, func(), error) {
 		for forward(w, wake) {
 		}
 	}()
-	return wake, func() { w.Close(); <-done }, nil
+	return wake, func() {
+		_ = w.Close() // it was only read from
+		<-done
+	}, nil
 }
 
 // forward turns one message of w into a wake-up and returns false at w's end.

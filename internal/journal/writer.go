@@ -61,7 +61,7 @@ func Create(runsDir, runID string, now func() time.Time) (*Writer, error) {
 	}
 	w, err := openWriter(dir, now)
 	if err != nil {
-		os.RemoveAll(dir) // what cannot be removed is empty and counts as no run
+		_ = os.RemoveAll(dir) // what cannot be removed is empty and counts as no run
 		return nil, fmt.Errorf("create run %s: %w", runID, err)
 	}
 	return w, nil

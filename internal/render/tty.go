@@ -32,7 +32,9 @@ func TTY(ctx context.Context, t Terminal, items Items) error {
 	err, ended := animate(s, v, t, pulled)
 	if !ended { // the terminal is gone: nobody is left to show the rest to
 		cancel()
-		<-pulled
+		if pullErr := <-pulled; err == nil {
+			err = pullErr
+		}
 	}
 	if closeErr := s.close(); err == nil {
 		err = closeErr

@@ -196,11 +196,11 @@ func (c *Cell) Lost() bool { return c.lost }
 func (c *Cell) lostError() error {
 	c.lost = true
 	_ = c.cmd.Process.Kill()
-	err := c.cmd.Wait()
+	_ = c.cmd.Wait() // how it ended is in ProcessState
 	if text := strings.TrimSpace(c.stderr.String()); text != "" {
-		return fmt.Errorf("%w: %v: %s", ErrLost, err, text)
+		return fmt.Errorf("%w: %s: %s", ErrLost, c.cmd.ProcessState, text)
 	}
-	return fmt.Errorf("%w: %v", ErrLost, err)
+	return fmt.Errorf("%w: %s", ErrLost, c.cmd.ProcessState)
 }
 
 // Close ends the cell with all that runs in it, and waits for that.

@@ -236,13 +236,16 @@ func TestGroupNames(t *testing.T) {
 func TestSettings(t *testing.T) {
 	l := Limits{CPUs: 0.5, Memory: 1 << 20, Processes: 10}
 	want1 := []setting{
-		{controlCPU, "cpu.cfs_period_us", "100000", 0}, {controlCPU, "cpu.cfs_quota_us", "50000", unix.EINVAL},
-		{controlMemory, "memory.limit_in_bytes", "1048576", 0}, {controlMemory, "memory.memsw.limit_in_bytes", "1048576", unix.ENOENT},
+		{controlCPU, "cpu.cfs_period_us", "100000", 0},
+		{controlCPU, "cpu.cfs_quota_us", "50000", unix.EINVAL},
+		{controlMemory, "memory.limit_in_bytes", "1048576", 0},
+		{controlMemory, "memory.memsw.limit_in_bytes", "1048576", unix.ENOENT},
 		{controlPids, "pids.max", "11", 0},
 	}
 	want2 := []setting{
 		{controlCPU, "cpu.max", "50000 100000", 0},
-		{controlMemory, "memory.max", "1048576", 0}, {controlMemory, "memory.swap.max", "0", unix.ENOENT},
+		{controlMemory, "memory.max", "1048576", 0},
+		{controlMemory, "memory.swap.max", "0", unix.ENOENT},
 		{controlPids, "pids.max", "10", 0},
 	}
 	if got := settings1(l); !reflect.DeepEqual(got, want1) {
@@ -290,25 +293,34 @@ func TestLocate(t *testing.T) {
 		unified place
 	}{
 		"unified": {
-			[]*mountinfo.Info{v2("/sys/fs/cgroup", "/")}, "0::/user.slice/a b:c.scope\n",
-			map[controller]string{}, place{"/sys/fs/cgroup", "/sys/fs/cgroup/user.slice/a b:c.scope"},
+			[]*mountinfo.Info{v2("/sys/fs/cgroup", "/")},
+			"0::/user.slice/a b:c.scope\n",
+			map[controller]string{},
+			place{"/sys/fs/cgroup", "/sys/fs/cgroup/user.slice/a b:c.scope"},
 		},
 		"hybrid": {
 			[]*mountinfo.Info{v1("/c/cpu,cpuacct", "/", "rw,cpu,cpuacct"), v1("/c/memory", "/", "rw,memory"), v1("/c/cpuset", "/", "rw,cpuset"), v2("/c/unified", "/")},
 			"4:memory:/m\n3:cpu,cpuacct:/\n2:cpuset:/\n1:name=systemd:/s\n0::/u\n",
-			map[controller]string{controlMemory: "/c/memory/m", controlCPU: "/c/cpu,cpuacct"}, place{"/c/unified", "/c/unified/u"},
+			map[controller]string{controlMemory: "/c/memory/m", controlCPU: "/c/cpu,cpuacct"},
+			place{"/c/unified", "/c/unified/u"},
 		},
 		"a container's part": {
-			[]*mountinfo.Info{v1("/c/memory", "/docker/1", "rw,memory"), v2("/c/unified", "/docker/1")}, "4:memory:/docker/1/x\n0::/docker/1\n",
-			map[controller]string{controlMemory: "/c/memory/x"}, place{"/c/unified", "/c/unified"},
+			[]*mountinfo.Info{v1("/c/memory", "/docker/1", "rw,memory"), v2("/c/unified", "/docker/1")},
+			"4:memory:/docker/1/x\n0::/docker/1\n",
+			map[controller]string{controlMemory: "/c/memory/x"},
+			place{"/c/unified", "/c/unified"},
 		},
 		"another container's part": {
-			[]*mountinfo.Info{v1("/c/memory", "/docker/1", "rw,memory"), v2("/c/unified", "/docker/1")}, "4:memory:/docker/2\n0::/docker/12\n",
-			map[controller]string{}, place{},
+			[]*mountinfo.Info{v1("/c/memory", "/docker/1", "rw,memory"), v2("/c/unified", "/docker/1")},
+			"4:memory:/docker/2\n0::/docker/12\n",
+			map[controller]string{},
+			place{},
 		},
 		"outside of the namespace": {
-			[]*mountinfo.Info{v1("/c/memory", "/..", "rw,memory"), v2("/c/unified", "/")}, "4:memory:/\n0::/../other\n",
-			map[controller]string{}, place{},
+			[]*mountinfo.Info{v1("/c/memory", "/..", "rw,memory"), v2("/c/unified", "/")},
+			"4:memory:/\n0::/../other\n",
+			map[controller]string{},
+			place{},
 		},
 		"nothing": {nil, "garbage\n\n1:x\n", map[controller]string{}, place{}},
 	}

@@ -118,7 +118,7 @@ func filterFor(nested bool) ([]bpf.RawInstruction, error) {
 
 // on runs then, which must end in a return, for the system call of that number.
 func on(number uint32, then ...bpf.Instruction) []bpf.Instruction {
-	skip := bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: number, SkipTrue: uint8(len(then))} //nolint:gosec // a handful
+	skip := bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: number, SkipTrue: uint8(len(then))}
 	return append([]bpf.Instruction{skip}, then...)
 }
 

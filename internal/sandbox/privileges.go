@@ -44,7 +44,7 @@ func (w *world) dropPrivileges(nested, listen bool) (listener *os.File, err erro
 	for i, ins := range filter {
 		program[i] = unix.SockFilter{Code: ins.Op, Jt: ins.Jt, Jf: ins.Jf, K: ins.K}
 	}
-	prog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]} //nolint:gosec // far below the kernel's limit of 4096
+	prog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
 	var flags uintptr
 	if listen {
 		flags = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER

@@ -112,7 +112,7 @@ func (b *box) overlay(target, lower string) Mount {
 func (b *box) spec(argv ...string) Spec {
 	return Spec{
 		Mounts: append([]Mount{b.overlay(".", b.base)}, b.binds...),
-		Argv:   argv, Env: []string{"PATH=/usr/bin:/bin:/usr/sbin:/sbin", "GORACE=atexit_sleep_ms=0"}, Dir: "/", Hostname: "box",
+		Argv:   argv, Env: []string{"PATH=/usr/bin:/bin:/usr/sbin:/sbin", "GORACE=atexit_sleep_ms=0", "GOCOVERDIR=/tmp"}, Dir: "/", Hostname: "box",
 	}
 }
 

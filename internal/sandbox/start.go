@@ -28,8 +28,8 @@ func (w *world) start(j job, program string, attr *syscall.ProcAttr) (pid int, e
 	case len(j.doors) == 0:
 	case j.unified:
 		attr.Sys.UseCgroupFD = true
-		attr.Sys.CgroupFD = int(j.doors[0].Fd()) //nolint:gosec // a descriptor fits an int
-		asks = !j.Nested                         // whose filter allows it to all
+		attr.Sys.CgroupFD = int(j.doors[0].Fd())
+		asks = !j.Nested // whose filter allows it to all
 	default:
 		for _, tasks := range j.doors {
 			if _, err := tasks.WriteString("0"); err != nil { // this thread
@@ -87,7 +87,7 @@ func letFork(files []*os.File) error {
 		return errors.New("a listener is missing")
 	}
 	fd := files[0].Fd()
-	polled := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // a descriptor fits
+	polled := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	for {
 		_, err := unix.Poll(polled, -1)
 		if errors.Is(err, unix.EINTR) {

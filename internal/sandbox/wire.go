@@ -70,12 +70,12 @@ func send(conn *net.UnixConn, kind frameKind, payload any, files ...*os.File) er
 	}
 	msg := buf.Bytes()
 	msg[0] = byte(kind)
-	binary.BigEndian.PutUint32(msg[1:], uint32(size)) //nolint:gosec // bounded by maxFrame
+	binary.BigEndian.PutUint32(msg[1:], uint32(size))
 	var oob []byte
 	if len(files) > 0 {
 		fds := make([]int, len(files))
 		for i, f := range files {
-			fds[i] = int(f.Fd()) //nolint:gosec // a descriptor fits an int
+			fds[i] = int(f.Fd())
 		}
 		oob = unix.UnixRights(fds...)
 	}

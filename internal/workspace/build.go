@@ -109,6 +109,7 @@ func (b *builder) visit(ctx context.Context, it buildItem, push func(buildItem))
 }
 
 func (b *builder) outPath(path string) string { return filepath.Join(b.out, filepath.FromSlash(path)) }
+
 func (b *builder) belowPath(path string) string {
 	return filepath.Join(b.from[0], filepath.FromSlash(path))
 }

@@ -22,9 +22,9 @@ const copyPiece = 64 << 20
 // copier copies the contents of files, sharing blocks where the file system
 // can, until its context ends. It may be used by many goroutines.
 type copier struct {
-	ctx     context.Context //nolint:containedctx // a copier lives as long as one call
-	noClone atomic.Bool     // a clone failed: it is not tried again
-	buffers sync.Pool       // of *[]byte
+	ctx     context.Context
+	noClone atomic.Bool // a clone failed: it is not tried again
+	buffers sync.Pool   // of *[]byte
 }
 
 func newCopier(ctx context.Context) *copier {

@@ -112,14 +112,6 @@ func openDirectory(path string) (d directory, err error) {
 
 func (d directory) close() error { return unix.Close(d.fd) }
 
-func (d directory) stat() (stat, error) {
-	var st unix.Stat_t
-	if err := retry(func() error { return unix.Fstat(d.fd, &st) }); err != nil {
-		return stat{}, &fs.PathError{Op: "fstat", Path: d.path, Err: err}
-	}
-	return statFrom(&st), nil
-}
-
 // names returns the names in the directory, in no order. The pool has buffers
 // of type *[]byte.
 func (d directory) names(pool *sync.Pool) ([]string, error) {

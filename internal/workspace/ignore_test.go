@@ -145,11 +145,13 @@ func TestStrataIgnoreWins(t *testing.T) {
 		{"ignores more", map[string]string{".strataignore": "*.c\n", "a.o": "", "b.c": ""}, ".strataignore a.o"},
 		{"includes again", map[string]string{".gitignore": "*.o\n", ".strataignore": "!a.o\n", "a.o": "", "b.o": ""}, ".gitignore .strataignore a.o"},
 		{
-			"wins over a deeper .gitignore", map[string]string{".strataignore": "!a.o\n", "d/.gitignore": "*.o\n", "d/a.o": "", "d/b.o": ""},
+			"wins over a deeper .gitignore",
+			map[string]string{".strataignore": "!a.o\n", "d/.gitignore": "*.o\n", "d/a.o": "", "d/b.o": ""},
 			".strataignore d/.gitignore d/a.o",
 		},
 		{
-			"the deeper .strataignore wins", map[string]string{".strataignore": "*.o\n", "d/.strataignore": "!a.o\n", "d/a.o": "", "a.o": ""},
+			"the deeper .strataignore wins",
+			map[string]string{".strataignore": "*.o\n", "d/.strataignore": "!a.o\n", "d/a.o": "", "a.o": ""},
 			".strataignore d/.strataignore d/a.o",
 		},
 		{"nothing comes back below an ignored directory", map[string]string{".gitignore": "d/\n", ".strataignore": "!d/a\n", "d/a": ""}, ".gitignore .strataignore"},

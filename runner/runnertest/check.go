@@ -226,7 +226,7 @@ func (r *running) wait() outcome {
 	select {
 	case <-r.done:
 	case <-time.After(patience):
-		const hung = "Execute has not returned for a very long time"
+		const hung = "the call of Execute has not returned for a very long time"
 		r.c.Error(hung)
 		return outcome{err: errors.New(hung), stdout: r.stdout.String(), stderr: r.stderr.String()}
 	}

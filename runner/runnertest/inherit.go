@@ -139,13 +139,17 @@ line' './ÄÖ→'; ls -A | wc -l | tr -d ' '`), "a b\n-n\n.hidden\n*\nq'\"\nnew\
 	{name: "the sources of its own capture below the parent's changes", fn: func(c *check) {
 		c.need(c.props.Rebase, "Rebase")
 		old := newWorkspace(c, tree{
-			{path: "same", mode: 0o644, data: "1"}, {path: "newer", mode: 0o644, data: "1"},
-			{path: "edited", mode: 0o644, data: "1"}, {path: "removed", mode: 0o644, data: "1"},
+			{path: "same", mode: 0o644, data: "1"},
+			{path: "newer", mode: 0o644, data: "1"},
+			{path: "edited", mode: 0o644, data: "1"},
+			{path: "removed", mode: 0o644, data: "1"},
 			{path: "gone/deep", mode: 0o644, data: "1"},
 		})
 		now := newWorkspace(c, tree{
-			{path: "same", mode: 0o644, data: "1"}, {path: "newer", mode: 0o755, data: "2"},
-			{path: "edited", mode: 0o644, data: "2"}, {path: "removed", mode: 0o644, data: "2"},
+			{path: "same", mode: 0o644, data: "1"},
+			{path: "newer", mode: 0o755, data: "2"},
+			{path: "edited", mode: 0o644, data: "2"},
+			{path: "removed", mode: 0o644, data: "2"},
 			{path: "added/deep", mode: 0o644, data: "2"},
 		})
 		const show = `for f in same newer edited built added/deep; do printf '%s=%s ' $f "$(cat $f)"; done; ls | tr '\n' ' '`

@@ -21,7 +21,7 @@ func (r *Runner) diskFull() error {
 	if err := unix.Statfs(r.live.dir, &fs); err != nil {
 		return runner.AsInfra("look for free space in "+r.live.dir, err)
 	}
-	if fs.Bavail*uint64(fs.Bsize) >= fullBelow { //nolint:gosec // a block size is positive
+	if fs.Bavail*uint64(fs.Bsize) >= fullBelow {
 		return nil
 	}
 	return &runner.InfraError{

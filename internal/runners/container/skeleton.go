@@ -45,7 +45,7 @@ func (s skeleton) digest() string {
 	h := sha256.New()
 	for _, path := range slices.Sorted(maps.Keys(s)) {
 		n := s[path]
-		fmt.Fprintf(h, "%q %v %t %q\n", path, n.mode, n.opaque, n.data)
+		_, _ = fmt.Fprintf(h, "%q %v %t %q\n", path, n.mode, n.opaque, n.data)
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }

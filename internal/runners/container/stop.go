@@ -14,12 +14,12 @@ const killTime = 10 * time.Second
 // stopper ends a command when its time is over, when it is cancelled or when
 // its output cannot be kept: first by asking, after the grace time by force.
 type stopper struct {
-	ctx            context.Context //nolint:containedctx // the stopper lives as long as one call
+	ctx            context.Context
 	hurry          <-chan struct{}
 	timeout, grace time.Duration
 
 	terminate, kill chan struct{}
-	abandon         context.Context //nolint:containedctx // as above
+	abandon         context.Context
 	giveUp          context.CancelFunc
 	over            chan struct{} // closed by end
 	done            chan struct{} // closed when watch has returned

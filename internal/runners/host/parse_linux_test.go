@@ -91,8 +91,14 @@ func FuzzParseStat(f *testing.F) {
 
 func TestDescendants(t *testing.T) {
 	table := []process{
-		{pid: 1, parent: 0}, {pid: 10, parent: 1}, {pid: 11, parent: 10}, {pid: 12, parent: 11},
-		{pid: 13, parent: 10}, {pid: 20, parent: 1}, {pid: 30, parent: 31}, {pid: 31, parent: 30},
+		{pid: 1, parent: 0},
+		{pid: 10, parent: 1},
+		{pid: 11, parent: 10},
+		{pid: 12, parent: 11},
+		{pid: 13, parent: 10},
+		{pid: 20, parent: 1},
+		{pid: 30, parent: 31},
+		{pid: 31, parent: 30},
 	}
 	got := descendantsOf(10, table)
 	slices.Sort(got)

@@ -87,7 +87,7 @@ func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) || notDirec
 
 // rebaser copies what differs from a baseline.
 type rebaser struct {
-	ctx      context.Context //nolint:containedctx // a rebaser lives as long as one call
+	ctx      context.Context
 	src, dst string
 	modes    filetree.Modes
 	copier   *filetree.Copier

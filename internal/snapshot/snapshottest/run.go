@@ -109,9 +109,14 @@ func (s *suite) open(t *testing.T, dir string, maxLayers int) *check {
 func (c *check) fillImage(dir string) {
 	for _, op := range []Op{
 		{Do: Write, Path: "a", To: "a"},
-		{Do: Mkdir, Path: "b"}, {Do: Write, Path: "b/a", To: "b/a"},
-		{Do: Mkdir, Path: "b/b"}, {Do: Write, Path: "b/b/a", To: "b/b/a"}, {Do: Symlink, Path: "b/b/c", To: "a"},
-		{Do: Mkdir, Path: "c"}, {Do: Mkdir, Path: "c/c"}, {Do: Touch, Path: "c"},
+		{Do: Mkdir, Path: "b"},
+		{Do: Write, Path: "b/a", To: "b/a"},
+		{Do: Mkdir, Path: "b/b"},
+		{Do: Write, Path: "b/b/a", To: "b/b/a"},
+		{Do: Symlink, Path: "b/b/c", To: "a"},
+		{Do: Mkdir, Path: "c"},
+		{Do: Mkdir, Path: "c/c"},
+		{Do: Touch, Path: "c"},
 	} {
 		c.must(apply(dir, op))
 	}
