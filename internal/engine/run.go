@@ -99,15 +99,21 @@ func (r *run) steps(ctx context.Context) (journal.Status, error) {
 	r.built = map[int]runner.SnapshotRef{}
 	r.apply(ctx, state.Start())
 	done := ctx.Done()
+	cancel := func() {
+		done = nil
+		r.record(journal.Event{Type: journal.RunCancelling, Message: context.Cause(ctx).Error()})
+		r.apply(ctx, state.Cancel())
+	}
 	for !state.Done() {
 		select {
 		case e := <-r.ends:
+			if done != nil && ctx.Err() != nil {
+				cancel() // a step that it has ended may be heard of first
+			}
 			r.note(e)
 			r.apply(ctx, state.Finished(e.step, e.outcome))
 		case <-done:
-			done = nil
-			r.record(journal.Event{Type: journal.RunCancelling, Message: context.Cause(ctx).Error()})
-			r.apply(ctx, state.Cancel())
+			cancel()
 		}
 		if r.lost != nil && len(r.stop) > 0 {
 			r.apply(ctx, state.Cancel()) // a run that nobody can follow is not to go on
