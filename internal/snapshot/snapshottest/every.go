@@ -77,7 +77,7 @@ func workspaceOf(f Fork) []sandbox.Mount {
 func operation() *rapid.Generator[Op] {
 	return rapid.Custom(func(r *rapid.T) Op {
 		path := rapid.Custom(func(r *rapid.T) string {
-			return filepath.Join(rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "c"}), 1, 3).Draw(r, "names")...)
+			return filepath.Join(rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "b", "c"}), 1, 3).Draw(r, "names")...)
 		})
 		op := Op{
 			Do: rapid.SampledFrom([]string{

@@ -234,6 +234,17 @@ var tests = []test{
 			c.Errorf("there are %d layers", len(entries))
 		}
 	}},
+	{name: "flattening leaves no marks of what is gone", needs: needsLayers, fn: func(c *check) {
+		flat := c.open(c.T, c.TempDir(), 1)
+		ref := flat.step("", "workspace",
+			Op{Do: Mkdir, Path: "new"}, Op{Do: Write, Path: "new/gone", To: "x"},
+			Op{Do: RemoveAll, Path: "b"}, Op{Do: Mkdir, Path: "b"}, Op{Do: Write, Path: "b/gone", To: "x"},
+			Op{Do: Mkdir, Path: "b/new"}, Op{Do: Write, Path: "b/new/gone", To: "x"})
+		ref = flat.step(ref, "workspace", Op{Do: Remove, Path: "new/gone"}, Op{Do: Remove, Path: "b/gone"}, Op{Do: Remove, Path: "b/new/gone"})
+		flat.want(ref, "workspace", map[string]*Node{
+			"new": dir(0o755), "new/gone": nil, "b": dir(0o755), "b/gone": nil, "b/a": nil, "b/new": dir(0o755), "b/new/gone": nil,
+		})
+	}},
 	{name: "many forks at once", fn: func(c *check) {
 		parent := c.step("", "workspace", Op{Do: Write, Path: "new", To: "new"})
 		var all sync.WaitGroup
