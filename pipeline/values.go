@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,10 +44,15 @@ func (c Command) Argv() []string {
 
 // MarshalJSON gives a string for a shell command, an array for an argument list.
 func (c Command) MarshalJSON() ([]byte, error) {
+	var value any = c.Shell
 	if len(c.Args) > 0 {
-		return json.Marshal(c.Args)
+		value = c.Args
 	}
-	return json.Marshal(c.Shell)
+	var buf bytes.Buffer
+	e := json.NewEncoder(&buf)
+	e.SetEscapeHTML(false) // a command with && in it is to be readable
+	err := e.Encode(value)
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), err
 }
 
 // UnmarshalJSON reads what MarshalJSON writes.

@@ -252,7 +252,11 @@ func Select(pipelines []*pipeline.Pipeline, name string) (*pipeline.Pipeline, er
 	case name == "":
 		return nil, fmt.Errorf("the project has %d pipelines: name one of %s", len(pipelines), list)
 	}
-	return nil, fmt.Errorf("unknown pipeline %q%s: there are %s", name, suggest.Hint(name, names), list)
+	are := "there are "
+	if len(names) == 1 {
+		are = "there is "
+	}
+	return nil, fmt.Errorf("unknown pipeline %q%s: %s%s", name, suggest.Hint(name, names), are, list)
 }
 
 // Explain returns the text of an error as it is shown to people: each fault

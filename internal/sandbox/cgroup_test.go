@@ -332,16 +332,17 @@ func TestLocate(t *testing.T) {
 	}
 }
 
-// Where the machine has version 1, version 2 has no controllers to limit with,
-// but commands are put into its groups all the same.
-func TestUnifiedGroupWithoutControllers(t *testing.T) {
+// unifiedGroup makes a group of version 2. Where the machine has version 1 too,
+// there are no controllers to limit with, but commands are put into it all the same.
+func unifiedGroup(t *testing.T) (*Cgroups, *group) {
+	t.Helper()
 	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup2"))
 	must(t, err)
 	text, err := os.ReadFile("/proc/self/cgroup")
 	must(t, err)
 	_, at := locate(mounts, parseOwnGroups(string(text)))
 	if at.own == "" {
-		t.Skip("this machine has no cgroup2 file system mounted")
+		t.Skip("this machine has no cgroup2 file system mounted: run this test as root where it has")
 	}
 	g := &Cgroups{unified: true, parents: map[controller]string{controlPids: at.own}}
 	own, err := g.makeDirs(Limits{})
@@ -349,6 +350,11 @@ func TestUnifiedGroupWithoutControllers(t *testing.T) {
 		t.Skipf("%v: run this test as root", err)
 	}
 	must(t, own.openDoors(true))
+	return g, own
+}
+
+func TestUnifiedGroupWithoutControllers(t *testing.T) {
+	g, own := unifiedGroup(t)
 	b := newBox(t, g)
 	name := filepath.Base(own.dirs[controlPids])
 	for _, nested := range []bool{false, true} {

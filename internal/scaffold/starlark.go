@@ -27,10 +27,8 @@ const more = `
 #   sh("make dist",
 #      name = "dist", label = "the release archive",
 #      env = {"VERSION": "1.0"}, dir = "app", timeout = "10m",
-#      image = "debian:12",                  # instead of this machine's tools
 #      network = "none",                     # instead of the machine's network
 #      cpus = 2, memory = "1GiB",
-#      cache = on_change("src/**"),          # or forever(), ttl("24h")
 #      after = [test])
 `
 

@@ -39,6 +39,11 @@ func parseArgs(data json.RawMessage) (args, error) {
 		if !filepath.IsAbs(p) || filepath.Clean(p) != p {
 			return a, fmt.Errorf("host_paths: %q is not a clean absolute path", p)
 		}
+		for _, own := range []string{"/dev", "/proc", "/sys", "/workspace"} {
+			if p == "/" || below(p, own) {
+				return a, fmt.Errorf("host_paths: %q is the step's own, and cannot be the machine's", p)
+			}
+		}
 	}
 	return a, nil
 }
