@@ -11,7 +11,7 @@ import (
 
 // isolation tries the container runner with a real step.
 func isolation(ctx context.Context, home string) []finding {
-	f := finding{Name: "runner container", OK: true, Detail: "works: every step in namespaces of its own, over layers (overlayfs)"}
+	f := finding{Name: "runner container", OK: true, Detail: "works: every step in namespaces of its own"}
 	c, err := container.New(container.Options{StateDir: filepath.Join(home, "containers"), Private: privatePaths(home)})
 	if err == nil {
 		err = errors.Join(try(ctx, c), c.Close())
@@ -22,5 +22,19 @@ func isolation(ctx context.Context, home string) []finding {
 			f.Fix = stateFix(home, err)
 		}
 	}
-	return []finding{f}
+	if c == nil {
+		return []finding{f}
+	}
+	return []finding{f, snapshots(c.Driver())}
+}
+
+// snapshots tells how steps are forked from their parents.
+func snapshots(d container.Driver) finding {
+	if d.Reason == "" {
+		return finding{Name: "snapshots", OK: true, Detail: "overlays: a fork costs the same for every size of its parent"}
+	}
+	return finding{
+		Name: "snapshots", Detail: "copies, because " + d.Reason + ": a fork copies its parent's files, and steps cannot write to system directories",
+		Fix: d.Fix,
+	}
 }

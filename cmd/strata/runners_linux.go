@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"path/filepath"
 
 	"github.com/strata-ci/strata/internal/runners/container"
@@ -20,6 +21,10 @@ func (r *runners) openIsolated(home string) error {
 		return nil
 	}
 	r.closers = append(r.closers, c)
+	if d := c.Driver(); d.Reason != "" {
+		r.notices = append(r.notices, fmt.Sprintf(
+			"every step copies its parent's files, and none can write to system directories: %s; %s", d.Reason, d.Fix))
+	}
 	return r.registry.Register(c)
 }
 

@@ -85,14 +85,14 @@ func (r *Runner) open(opts Options) (err error) {
 	if err != nil {
 		return err
 	}
-	err = r.chooseDriver(opts.ForceCopy, seat.cell)
+	err = r.chooseDriver(opts, seat.cell)
 	return errors.Join(err, r.seats.put(seat))
 }
 
-func (r *Runner) chooseDriver(force bool, cell *sandbox.Cell) (err error) {
+func (r *Runner) chooseDriver(opts Options, cell *sandbox.Cell) (err error) {
 	r.choice = Driver{Name: driverCopies, Reason: "that was asked for"}
-	if !force {
-		if r.choice, err = tryOverlay(cell, r.store.ActiveDir(), r.image); err != nil {
+	if !opts.ForceCopy {
+		if r.choice, err = tryOverlay(cell, r.store.ActiveDir(), opts.StateDir, r.image); err != nil {
 			return err
 		}
 	}

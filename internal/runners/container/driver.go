@@ -53,10 +53,10 @@ const (
 )
 
 // tryOverlay finds out by mounting one whether this machine can stack layers in
-// dir over the image. The error is a fault of anything else.
-func tryOverlay(cell *sandbox.Cell, dir string, image *hostImage) (Driver, error) {
+// dir, which lies in the runner's state, over the image. The error is a fault of anything else.
+func tryOverlay(cell *sandbox.Cell, dir, state string, image *hostImage) (Driver, error) {
 	if image.unstackable != nil {
-		return copiesBecause(image.unstackable, dir), nil
+		return copiesBecause(image.unstackable, state), nil
 	}
 	lowers, err := oneOfEach(append([]string{image.base}, image.lowers()...))
 	if err != nil {
@@ -76,12 +76,12 @@ func tryOverlay(cell *sandbox.Cell, dir string, image *hostImage) (Driver, error
 	case errors.Is(mountErr, sandbox.ErrLost), runner.IsDiskFull(mountErr):
 		return Driver{}, mountErr
 	}
-	return copiesBecause(mountErr, dir), nil
+	return copiesBecause(mountErr, state), nil
 }
 
-func copiesBecause(err error, dir string) Driver {
+func copiesBecause(err error, state string) Driver {
 	d := Driver{Name: driverCopies}
-	d.Reason, d.Fix = explain(err, dir)
+	d.Reason, d.Fix = explain(err, state)
 	return d
 }
 
