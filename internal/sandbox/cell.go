@@ -184,7 +184,7 @@ func (c *Cell) outcome(f frame, err error) (Result, error) {
 		return Result{}, c.lostError()
 	}
 	if o.Error != nil {
-		return Result{}, o.Error
+		return Result{Changed: o.Result.Changed}, o.Error
 	}
 	return o.Result, nil
 }
