@@ -184,6 +184,9 @@ func (r *Runner) inSeat(ctx context.Context, sc *runner.StepContext, in runner.E
 	if err != nil {
 		return nil, runner.StepResult{}, &runner.InfraError{Op: "read runner_args", Kind: runner.KindUnsupported, Err: err}
 	}
+	if a.Nested && os.Geteuid() == 0 {
+		sc.Notice(`"nested" lets this step become root on the machine, since root runs Strata: ordinary users' steps cannot`)
+	}
 	fork, err := r.driver.fork(ctx, in, a.HostPaths, seat)
 	if err != nil {
 		return nil, runner.StepResult{}, err
