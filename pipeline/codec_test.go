@@ -165,7 +165,7 @@ func TestDecodeHugeInput(t *testing.T) {
 
 // pipelines generates valid pipelines of all shapes.
 func pipelines() *rapid.Generator[*Pipeline] {
-	text := rapid.StringMatching(`[^\x00-\x1f\x{7f}-\x{9f}\x{fffd}\s]{1,20}`)
+	text := rapid.StringMatching(`[^\x00-\x1f\x{7f}-\x{9f}\x{fffd}\s]{1,20}`).Filter(func(s string) bool { return strings.TrimSpace(s) != "" })
 	glob := rapid.StringMatching(`[a-z*]{1,5}(/[a-z*.]{1,3}x){0,2}`)
 	env := rapid.MapOfN(rapid.StringMatching(`[A-Z_][A-Z0-9_]{0,9}`), rapid.StringMatching(`[^\x00\x{fffd}]{0,20}`), 1, 4)
 	duration := rapid.Map(rapid.Int64Range(1, 1<<62), func(n int64) Duration { return Duration(n) })
