@@ -10,6 +10,7 @@ package runner
 import (
 	"context"
 	"io"
+	"reflect"
 	"time"
 
 	"github.com/strata-ci/strata/pipeline"
@@ -127,6 +128,12 @@ type StepContext struct {
 	Notice func(message string)
 	// Kill, once closed, ends a cancelled step without grace. May be nil.
 	Kill <-chan struct{}
+}
+
+// OneWriter reports whether Stdout and Stderr are the same writer. Writers of
+// types that cannot be compared count as two.
+func (sc *StepContext) OneWriter() bool {
+	return reflect.ValueOf(sc.Stdout).Comparable() && reflect.ValueOf(sc.Stderr).Comparable() && sc.Stdout == sc.Stderr
 }
 
 // StepResult says how a command that ran has ended. Each outcome has a field

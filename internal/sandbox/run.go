@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -45,7 +46,12 @@ func (w *world) run(j job) (Result, error) {
 		result, err := w.runOnThread(j)
 		ended <- end{result, err}
 	})
+	var reminding sync.WaitGroup
+	done := make(chan struct{})
+	reminding.Go(func() { w.remind(done) })
 	e := <-ended
+	close(done)
+	reminding.Wait()
 	changed, err := w.dropChanged()
 	e.result.Changed = changed
 	return e.result, errors.Join(e.err, err)

@@ -60,7 +60,7 @@ func withDefaults(env []string) []string {
 
 // supervise runs the command, with its output, time limit and cancellation.
 func (r *Runner) supervise(ctx context.Context, sc *runner.StepContext, in runner.ExecutorInput, cell *sandbox.Cell, spec sandbox.Spec) (res runner.StepResult, changed []string, err error) {
-	out, err := openOutput(sc.Stdout, sc.Stderr)
+	out, err := openOutput(sc)
 	if err != nil {
 		return runner.StepResult{}, nil, runner.AsInfra("make pipes", err)
 	}

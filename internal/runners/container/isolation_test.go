@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -295,3 +296,33 @@ func TestHelperFullDisk(t *testing.T) {
 	}
 	l.must("echo there is space again > file")
 }
+
+// TestLostTerminate is a process that has missed the signal to end: it had a
+// handler when the signal came, and has none any more.
+func TestLostTerminate(t *testing.T) {
+	l := newLab(t, Options{Grace: time.Hour})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	kill := make(chan struct{})
+	last := time.AfterFunc(time.Minute, func() { close(kill) })
+	out := writer(func(p []byte) (int, error) {
+		if bytes.Contains(p, []byte("ready")) {
+			cancel()
+		}
+		return len(p), nil
+	})
+	_, err := l.runner.Execute(ctx, &runner.StepContext{Stdout: out, Stderr: out, Notice: func(string) {}, Kill: kill}, runner.ExecutorInput{
+		Step:  pipeline.Step{Name: "s", Command: pipeline.Command{Shell: "trap : TERM; sleep 1000 & echo ready; wait || true; trap - TERM; exec sleep 1000"}},
+		RunID: "r", StepID: "r.lost",
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the context's error", err)
+	}
+	if !last.Stop() {
+		t.Error("the step did not end before it was killed")
+	}
+}
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(p []byte) (int, error) { return w(p) }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/strata-ci/strata/internal/sandbox"
+	"github.com/strata-ci/strata/runner"
 )
 
 const (
@@ -36,11 +37,11 @@ type output struct {
 
 // openOutput starts copying. One writer for both streams means one pipe, which
 // keeps the order of what is written to either.
-func openOutput(stdout, stderr io.Writer) (*output, error) {
+func openOutput(sc *runner.StepContext) (*output, error) {
 	o := &output{failed: make(chan struct{})}
-	targets := []io.Writer{stdout}
-	if stderr != stdout {
-		targets = append(targets, stderr)
+	targets := []io.Writer{sc.Stdout}
+	if !sc.OneWriter() {
+		targets = append(targets, sc.Stderr)
 	}
 	for range targets {
 		r, w, err := os.Pipe()

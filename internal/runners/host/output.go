@@ -32,7 +32,7 @@ func openOutput(sc *runner.StepContext) (*output, error) {
 	if o.stdout, err = o.pipe(sc.Stdout); err != nil {
 		return nil, err
 	}
-	if sameWriter(sc.Stdout, sc.Stderr) {
+	if sc.OneWriter() {
 		o.stderr = o.stdout
 		return o, nil
 	}
@@ -49,17 +49,6 @@ func (o *output) pipe(to io.Writer) (*os.File, error) {
 	}
 	o.copies = append(o.copies, &outputCopy{from: r, to: to, done: make(chan error, 1)})
 	return w, nil
-}
-
-// sameWriter reports whether both are one writer. Writers of types that cannot
-// be compared count as two.
-func sameWriter(a, b io.Writer) (same bool) {
-	defer func() {
-		if recover() != nil {
-			same = false
-		}
-	}()
-	return a == b
 }
 
 // closeWriters gives up this process's ends of the pipes.
