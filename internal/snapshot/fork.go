@@ -55,14 +55,12 @@ func (s *Store) Fork(parent runner.SnapshotRef) (*Fork, error) {
 
 // Lowers returns the lower directories of a mount at a path of a tree, topmost
 // first: those of the parent's layers, then base (what the tree has there below
-// all layers) unless a layer hides it. Changed reports whether any layer has a
-// say there, so that the result differs from base.
-func (f *Fork) Lowers(tree Tree, at string, base ...string) (lowers []string, changed bool, err error) {
+// all layers) unless a layer hides it.
+func (f *Fork) Lowers(tree Tree, at string, base ...string) ([]string, error) {
 	lowers, hidden, err := resolve(f.chain, tree, at)
 	if err != nil {
-		return nil, false, runner.AsInfra("fork a snapshot", err)
+		return nil, runner.AsInfra("fork a snapshot", err)
 	}
-	changed = hidden || len(lowers) > 0
 	if !hidden {
 		lowers = append(lowers, base...)
 	}
@@ -72,7 +70,7 @@ func (f *Fork) Lowers(tree Tree, at string, base ...string) (lowers []string, ch
 	if at == "." {
 		f.roots[tree] = lowers
 	}
-	return lowers, changed, nil
+	return lowers, nil
 }
 
 // emptyDir returns a directory that stays empty.

@@ -89,7 +89,7 @@ func (d layers) mounts(f *snapshot.Fork) (list mounts, err error) {
 		{snapshot.Root, "var/lib", []string{filepath.Join(d.image.Root, "var/lib"), d.image.Lib}, "var/lib"},
 		{snapshot.Workspace, ".", []string{d.image.Workspace}, "workspace"},
 	} {
-		lowers, _, err := f.Lowers(m.tree, m.at, m.base...)
+		lowers, err := f.Lowers(m.tree, m.at, m.base...)
 		if err != nil {
 			return nil, err
 		}

@@ -74,7 +74,7 @@ func (f *overlayFork) surrender(changed []string) error { return f.seat.surrende
 // add mounts a place of a tree, over base: by the seat's own overlay where that
 // is the same.
 func (f *overlayFork) add(tree snapshot.Tree, at string, base ...string) error {
-	lowers, _, err := f.Lowers(tree, at, base...)
+	lowers, err := f.Lowers(tree, at, base...)
 	if err != nil {
 		return err
 	}
