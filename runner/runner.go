@@ -48,6 +48,57 @@ type SnapshotSharer interface {
 	SnapshotFormat() string
 }
 
+// SnapshotKeeper is optional. Results of a runner that has it, and is a
+// SnapshotChecker, a SnapshotReaper and an ImageIdentifier too, can be cached.
+type SnapshotKeeper interface {
+	// KeepSnapshots makes committed snapshots outlive the run, the process and a
+	// loss of power: when it returns without an error, all that they consist of
+	// is on the disk. Until ReapSnapshots is called for them, also by another
+	// process, they can be started from. It may be called while other steps
+	// start from the same snapshots. With an error none of them counts as kept.
+	KeepSnapshots(ctx context.Context, refs []SnapshotRef) ([]KeptSnapshot, error)
+}
+
+// KeptSnapshot says what a kept snapshot consists of.
+type KeptSnapshot struct {
+	Ref SnapshotRef
+	// Parts are what the disk space goes to. Several snapshots may have the same
+	// part; it is gone when the last of them is reaped.
+	Parts []SnapshotPart
+}
+
+// SnapshotPart is a piece of a snapshot that is stored once.
+type SnapshotPart struct {
+	ID    string         // unique among the runner's parts
+	Bytes pipeline.Bytes // disk blocks that it occupies
+}
+
+// SnapshotChecker is optional: see SnapshotKeeper.
+type SnapshotChecker interface {
+	// CheckSnapshot looks at a kept snapshot. If it is missing or not whole, the
+	// error is an *InfraError of KindSnapshot that says what is wrong with which part.
+	CheckSnapshot(ctx context.Context, ref SnapshotRef, depth CheckDepth) error
+}
+
+// CheckDepth says how closely to look at a snapshot.
+type CheckDepth int
+
+// The depths of a check.
+const (
+	CheckExists   CheckDepth = iota // all parts are there; costs the same for every size
+	CheckFiles                      // no file was added, removed or written to; reads no contents
+	CheckContents                   // every byte is as it was when the snapshot was kept
+)
+
+// ImageIdentifier is optional: see SnapshotKeeper.
+type ImageIdentifier interface {
+	// IdentifyImage tells one state of the image that the step starts from, and
+	// of whatever else of the machine the step can see, from another: by the
+	// name of a part, such as "packages", a digest or version of it. Equal parts
+	// mean that a step finds the same. They become part of cache keys.
+	IdentifyImage(ctx context.Context, step pipeline.Step) (map[string]string, error)
+}
+
 // StepValidator is optional. The plan asks it about every step of that runner;
 // an error is a fault of the pipeline and says what the runner cannot do: an
 // image, runner_args, a network or a limit. Without it a runner is taken to
@@ -78,7 +129,9 @@ const (
 	// MissNoCommit: run the step and keep nothing of its file system.
 	MissNoCommit CacheAction = iota
 	// MissBuildAs: run the step and, if its command exits with 0, commit its
-	// file system under CacheDecision.Ref.
+	// file system under CacheDecision.Ref. The snapshot is ephemeral: it needs no
+	// syncing to disk, and is reaped when the run ends, unless it is kept
+	// (SnapshotKeeper).
 	MissBuildAs
 	// Hit: the result exists as CacheDecision.Ref; nothing runs.
 	Hit
@@ -87,11 +140,11 @@ const (
 // CacheDecision is the engine's decision; a runner honours it and never decides again.
 type CacheDecision struct {
 	Action CacheAction
-	// Ref is the snapshot to build or that was hit; empty for MissNoCommit.
+	// Ref is the snapshot to build or that was hit; empty where none is.
 	Ref SnapshotRef
-	// Ephemeral says that Ref exists only for children of this run: it needs no
-	// syncing to disk and is reaped when the run ends.
-	Ephemeral bool
+	// KeepFailed asks for what a command that did not pass has left to be
+	// committed as Ref too, to be looked into.
+	KeepFailed bool
 }
 
 // ExecutorInput is all that a runner is told about the step to run.
@@ -148,8 +201,8 @@ type StepResult struct {
 	OutOfMemory bool
 	// TimedOut says that the command was ended because Timeout was over.
 	TimedOut bool
-	// Snapshot is the committed snapshot; empty if none was asked for or the
-	// command failed.
+	// Snapshot is the committed snapshot; empty if none was asked for. Where the
+	// command did not pass, it is the one of CacheDecision.KeepFailed.
 	Snapshot SnapshotRef
 	// Usage is what the command used, as far as the runner can tell.
 	Usage Usage

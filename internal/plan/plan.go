@@ -102,7 +102,7 @@ func Make(p *pipeline.Pipeline, registry *runner.Registry, opts Options) (*Plan,
 	}
 	for _, s := range plan.Steps {
 		if s.Parent >= 0 {
-			plan.Steps[s.Parent].Cache = runner.CacheDecision{Action: runner.MissBuildAs, Ephemeral: true}
+			plan.Steps[s.Parent].Cache = runner.CacheDecision{Action: runner.MissBuildAs}
 		}
 	}
 	return plan, nil

@@ -201,7 +201,7 @@ func (c *check) input(s step) runner.ExecutorInput {
 	case s.hit != "":
 		in.Cache = runner.CacheDecision{Action: runner.Hit, Ref: s.hit}
 	case s.commit != "":
-		in.Cache = runner.CacheDecision{Action: runner.MissBuildAs, Ref: s.commit, Ephemeral: !s.durable}
+		in.Cache = runner.CacheDecision{Action: runner.MissBuildAs, Ref: s.commit}
 	}
 	return in
 }

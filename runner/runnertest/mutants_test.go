@@ -116,7 +116,7 @@ var mutants = map[string]mutant{
 			if in.Parent == "" || in.Cache.Action != runner.MissNoCommit {
 				return r.Execute(ctx, sc, in)
 			}
-			in.Cache = runner.CacheDecision{Action: runner.MissBuildAs, Ref: in.Parent, Ephemeral: true}
+			in.Cache = runner.CacheDecision{Action: runner.MissBuildAs, Ref: in.Parent}
 			result, err := r.Execute(ctx, sc, in)
 			result.Snapshot = ""
 			return result, err

@@ -103,7 +103,7 @@ func BenchmarkChain(b *testing.B) {
 		ref := runner.SnapshotRef(fmt.Sprintf("s%d", n))
 		res, err := r.Execute(context.Background(), sc, runner.ExecutorInput{
 			Step: pipeline.Step{Command: pipeline.Command{Args: []string{"true"}}}, RunID: "r", StepID: fmt.Sprint("x", n), Parent: parent,
-			Cache: runner.CacheDecision{Action: runner.MissBuildAs, Ref: ref, Ephemeral: true},
+			Cache: runner.CacheDecision{Action: runner.MissBuildAs, Ref: ref},
 		})
 		if err != nil || !res.Passed() {
 			b.Fatal(res, err, out.String())

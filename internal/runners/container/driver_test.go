@@ -22,7 +22,7 @@ func inBoth(t *testing.T, test func(t *testing.T, opts Options)) {
 
 func commitAs(ref runner.SnapshotRef) func(*runner.ExecutorInput) {
 	return func(in *runner.ExecutorInput) {
-		in.Cache = runner.CacheDecision{Action: runner.MissBuildAs, Ref: ref, Ephemeral: true}
+		in.Cache = runner.CacheDecision{Action: runner.MissBuildAs, Ref: ref}
 	}
 }
 

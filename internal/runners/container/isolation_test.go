@@ -261,7 +261,7 @@ func TestHelperMounts(t *testing.T) {
 	}
 	l := newLab(t, Options{})
 	snapshot := func(in *runner.ExecutorInput) {
-		in.Cache = runner.CacheDecision{Action: runner.MissBuildAs, Ref: "parent", Ephemeral: true}
+		in.Cache = runner.CacheDecision{Action: runner.MissBuildAs, Ref: "parent"}
 	}
 	l.must("test \"$(cat /var/lib/dpkg/mounted)\" = content; ls /var /var/lib /var/lib/apt; echo changed > /var/lib/dpkg/mounted; rm -r /var/tmp/* || true; echo x > /var/lib/apt/new || touch /var/new", snapshot)
 	out := l.must("cat /var/lib/dpkg/mounted; ls /var/lib/apt/new /var/new 2>/dev/null || true", func(in *runner.ExecutorInput) { in.Parent = "parent" })

@@ -133,16 +133,7 @@ func (s state) commit(room *room, capture string, decision runner.CacheDecision)
 	if err := os.MkdirAll(s.snapshots(), 0o755); err != nil {
 		return err
 	}
-	if decision.Ephemeral {
-		return s.replace(room, string(decision.Ref))
-	}
-	if err := filetree.Sync(room.dir); err != nil {
-		return err
-	}
-	if err := s.replace(room, string(decision.Ref)); err != nil {
-		return err
-	}
-	return filetree.SyncDir(s.snapshots())
+	return s.replace(room, string(decision.Ref))
 }
 
 // replace renames the room to the snapshot and removes what was there.
