@@ -116,9 +116,13 @@ func TestDecodeFaults(t *testing.T) {
 		step(`"resources": {"cpus": "2", "memory": 1.5, "disk": 1}`): {
 			"2:53 steps[0].resources.cpus must be a number, not a string", "2:68 steps[0].resources.memory must be a whole number of bytes below 2^63", `2:73 unknown field "disk"`,
 		},
-		step(`"resources": {"cpus": 1e999}`):                                       {"2:53 steps[0].resources.cpus is out of range"},
-		step(`"cache": {"ttl": "1h"}`):                                             {`2:40 the field "policy" is missing`},
-		step(`"cache": "forever"`):                                                 {"2:40 steps[0].cache must be an object, not a string"},
+		step(`"resources": {"cpus": 1e999}`): {"2:53 steps[0].resources.cpus is out of range"},
+		step(`"retry": "2", "retry_failed": 1.5`): {
+			"2:40 steps[0].retry must be a whole number, not a string", "2:61 steps[0].retry_failed must be a whole number from 0 to 10",
+		},
+		step(`"retry": 1e999`):         {"2:40 steps[0].retry must be a whole number from 0 to 10"},
+		step(`"cache": {"ttl": "1h"}`): {`2:40 the field "policy" is missing`},
+		step(`"cache": "forever"`):     {"2:40 steps[0].cache must be an object, not a string"},
 		`{"version": 1, "name": "ci", "steps": [{"name": "a", "command": {}}, 7]}`: {"1:65 steps[0].command must be a string or a list of strings, not an object", "1:70 steps[1] must be an object, not a number"},
 	} {
 		_, err := Decode([]byte(text))
@@ -199,6 +203,9 @@ func pipelines() *rapid.Generator[*Pipeline] {
 				s.Inputs = rapid.SliceOfN(glob, 1, 3).Draw(t, "inputs")
 				s.RunnerArgs = json.RawMessage(rapid.SampledFrom([]string{`{}`, `[1,2.50]`, `null`, `{"a":{"b":"<"}}`, `"x"`}).Draw(t, "runner_args"))
 			}
+			if maybe("retries") {
+				s.Retry, s.RetryFailed = rapid.IntRange(0, MaxRetries).Draw(t, "retry"), rapid.IntRange(0, MaxRetries).Draw(t, "retry_failed")
+			}
 			if maybe("limits") {
 				s.Network = rapid.SampledFrom([]string{"host", "none"}).Draw(t, "network")
 				s.Resources = &Resources{CPUs: rapid.Float64Range(MinCPUs, MaxCPUs).Draw(t, "cpus"), Memory: Bytes(rapid.Int64Range(MinMemory, MaxMemory).Draw(t, "memory"))}
@@ -273,6 +280,7 @@ func TestSchemaRefusesBrokenPipelines(t *testing.T) {
 		`"version": 1,|`, `"version": 1|"version": 2`, `"ci"|"a b"`, `"ci"|""`, `"steps"|"step"`, `[{"name": "a", "command": "x"}]|[]`,
 		`"x"}|"x", "foo": 1}`, `"x"|""`, `"x"|" "`, `"x"|[]`, `"x"|[""]`, `"x"|["a", "\u0000"]`, `"x"|7`, `, "command": "x"|`, `"name": "a", |`,
 		`"x"}|"x", "timeout": "0"}`, `"x"}|"x", "timeout": 10}`, `"x"}|"x", "timeout": "1 h"}`,
+		`"x"}|"x", "retry": -1}`, `"x"}|"x", "retry": 11}`, `"x"}|"x", "retry_failed": 11}`, `"x"}|"x", "retry_failed": 0.5}`, `"x"}|"x", "retry": "1"}`,
 		`"x"}|"x", "dir": "/a"}`, `"x"}|"x", "dir": "a/.."}`, `"x"}|"x", "env": {"A=": ""}}`, `"x"}|"x", "env": {"A": 1}}`,
 		`"x"}|"x", "network": "bridge"}`, `"x"}|"x", "builds_in": ["a", "b"]}`, `"x"}|"x", "builds_in": []}`,
 		`"x"}|"x", "builds_in": "b", "image": "c"}`, `"x"}|"x", "image": "a b"}`, `"x"}|"x", "label": "a\nb"}`,

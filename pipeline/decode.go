@@ -186,15 +186,17 @@ func (d *decoder) pipeline(n node, p *Pipeline) {
 
 func (d *decoder) step(path string, n node, s *Step) {
 	d.object(path, n, fields{
-		"name":        func(path string, n node) { d.text(path, n, &s.Name) },
-		"label":       func(path string, n node) { d.text(path, n, &s.Label) },
-		"command":     func(path string, n node) { d.command(path, n, &s.Command) },
-		"dir":         func(path string, n node) { d.text(path, n, &s.Dir) },
-		"env":         func(path string, n node) { d.env(path, n, &s.Env) },
-		"image":       func(path string, n node) { d.text(path, n, &s.Image) },
-		"runner":      func(path string, n node) { d.text(path, n, &s.Runner) },
-		"runner_args": func(path string, n node) { d.raw(path, n, &s.RunnerArgs) },
-		"timeout":     func(path string, n node) { d.duration(path, n, &s.Timeout) },
+		"name":         func(path string, n node) { d.text(path, n, &s.Name) },
+		"label":        func(path string, n node) { d.text(path, n, &s.Label) },
+		"command":      func(path string, n node) { d.command(path, n, &s.Command) },
+		"dir":          func(path string, n node) { d.text(path, n, &s.Dir) },
+		"env":          func(path string, n node) { d.env(path, n, &s.Env) },
+		"image":        func(path string, n node) { d.text(path, n, &s.Image) },
+		"runner":       func(path string, n node) { d.text(path, n, &s.Runner) },
+		"runner_args":  func(path string, n node) { d.raw(path, n, &s.RunnerArgs) },
+		"timeout":      func(path string, n node) { d.duration(path, n, &s.Timeout) },
+		"retry":        func(path string, n node) { d.count(path, n, &s.Retry) },
+		"retry_failed": func(path string, n node) { d.count(path, n, &s.RetryFailed) },
 		"cache": func(path string, n node) {
 			s.Cache = new(CachePolicy)
 			d.cache(path, n, s.Cache)
@@ -298,6 +300,14 @@ func (d *decoder) number(path string, n node, to *float64) {
 		d.wrongType(path, n, "a number")
 	} else if json.Unmarshal(n.data, to) != nil {
 		d.fault(n.off, path, "%s is out of range", path)
+	}
+}
+
+func (d *decoder) count(path string, n node, to *int) {
+	if n.kind() != "a number" {
+		d.wrongType(path, n, "a whole number")
+	} else if json.Unmarshal(n.data, to) != nil {
+		d.fault(n.off, path, "%s must be a whole number from 0 to %d", path, MaxRetries)
 	}
 }
 

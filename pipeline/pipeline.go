@@ -49,6 +49,12 @@ type Step struct {
 	RunnerArgs json.RawMessage `json:"runner_args,omitempty"`
 	// Timeout bounds the command, 0 for no limit.
 	Timeout Duration `json:"timeout,omitempty"`
+	// Retry is how often the step is tried again after an infrastructure error
+	// that is marked temporary; at most [MaxRetries]. Not part of the cache key.
+	Retry int `json:"retry,omitempty"`
+	// RetryFailed is how often the step is tried again after its command ran and
+	// did not pass; at most [MaxRetries]. Not part of the cache key.
+	RetryFailed int `json:"retry_failed,omitempty"`
 	// Cache says when an earlier result may be used; nil is the policy "none".
 	Cache *CachePolicy `json:"cache,omitempty"`
 	// Inputs are workspace globs whose files are part of the cache key.

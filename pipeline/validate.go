@@ -16,13 +16,18 @@ import (
 
 // Bounds of what a step may ask for.
 const (
-	MinCPUs   = 0.01       // what a CPU controller can still tell from none
-	MaxCPUs   = 4096       // more than any machine has
-	MinMemory = 1 << 20    // less than a shell needs
-	MaxMemory = 1 << 50    // more than any machine has
-	maxLabel  = 200        // characters of a label
-	maxEnv    = 128 << 10  // bytes of NAME=VALUE, Linux's MAX_ARG_STRLEN
-	maxHints  = 200 * 1000 // names to compare for "did you mean", in all
+	MinCPUs   = 0.01    // what a CPU controller can still tell from none
+	MaxCPUs   = 4096    // more than any machine has
+	MinMemory = 1 << 20 // less than a shell needs
+	MaxMemory = 1 << 50 // more than any machine has
+
+	// MaxRetries bounds each of a step's retries: what fails eleven times in a row
+	// is not a matter of luck.
+	MaxRetries = 10
+
+	maxLabel = 200        // characters of a label
+	maxEnv   = 128 << 10  // bytes of NAME=VALUE, Linux's MAX_ARG_STRLEN
+	maxHints = 200 * 1000 // names to compare for "did you mean", in all
 )
 
 // RunnerSet is what validation knows of the runners that exist. The zero
@@ -140,6 +145,8 @@ func (v *validator) step(i int) {
 	v.image(i, s)
 	v.runner(i, s)
 	v.timeout(i, s.Timeout)
+	v.retries(i, "retry", s.Retry)
+	v.retries(i, "retry_failed", s.RetryFailed)
 	if s.Cache != nil {
 		v.cache(i, "cache", s.Cache, false)
 	}
@@ -257,6 +264,12 @@ func (v *validator) runner(i int, s *Step) {
 func (v *validator) timeout(i int, d Duration) {
 	if d < 0 {
 		v.fault(i, "timeout", "the time limit %s is negative: it must be longer than zero; leave it out for no limit", d)
+	}
+}
+
+func (v *validator) retries(i int, field string, n int) {
+	if n < 0 || n > MaxRetries {
+		v.fault(i, field, "%d retries are out of range: use 0 to %d", n, MaxRetries)
 	}
 }
 

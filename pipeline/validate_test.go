@@ -83,6 +83,10 @@ func TestValidateFaults(t *testing.T) {
 			"timeout: the time limit -1ns is negative: it must be longer than zero; leave it out for no limit",
 			"steps[2].timeout: the time limit -1s is negative: it must be longer than zero; leave it out for no limit",
 		}},
+		"retries": {func(p *Pipeline) { p.Steps[0].Retry, p.Steps[1].RetryFailed, p.Steps[2].Retry = 11, -1, 10 }, []string{
+			"steps[0].retry: 11 retries are out of range: use 0 to 10",
+			"steps[1].retry_failed: -1 retries are out of range: use 0 to 10",
+		}},
 		"absolute dir":   {func(p *Pipeline) { p.Steps[0].Dir = "/etc" }, []string{`steps[0].dir: the directory "/etc" is absolute: make it relative to the workspace`}},
 		"drive":          {func(p *Pipeline) { p.Steps[0].Dir = "C:x" }, []string{`steps[0].dir: the directory "C:x" is absolute: make it relative to the workspace`}},
 		"dir outside":    {func(p *Pipeline) { p.Steps[0].Dir = "a/../../b" }, []string{`steps[0].dir: the directory "a/../../b" contains '..': it must stay within the workspace`}},

@@ -232,6 +232,20 @@ func (a *arguments) number(name string) float64 {
 	return f
 }
 
+func (a *arguments) retries(name string) int {
+	v := a.get(name)
+	if v == nil {
+		return 0
+	}
+	if i, ok := v.(starlark.Int); ok {
+		if n, ok := i.Int64(); ok && n >= 0 && n <= pipeline.MaxRetries {
+			return int(n)
+		}
+	}
+	a.wrong(name, "", fmt.Sprintf("a whole number from 0 to %d", pipeline.MaxRetries), v)
+	return 0
+}
+
 func (a *arguments) bytes(name string) pipeline.Bytes {
 	switch v := a.get(name).(type) {
 	case nil:

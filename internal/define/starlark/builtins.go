@@ -34,25 +34,27 @@ func (s *session) builtins() starlark.StringDict {
 // sh makes a step; as a method, one that builds in the receiver.
 func (s *session) sh(thread *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 	a := bind("sh", args, kwargs, 1, "command", "name", "label", "image", "runner", "runner_args", "env", "dir",
-		"timeout", "cache", "inputs", "network", "cpus", "memory", "after")
+		"timeout", "retry", "retry_failed", "cache", "inputs", "network", "cpus", "memory", "after")
 	st := &step{id: len(s.steps), module: s.loading[len(s.loading)-1], after: a.steps("after")}
 	st.buildsIn, _ = b.Receiver().(*step)
 	st.method = starlark.NewBuiltin("sh", s.sh).BindReceiver(st)
 	st.spec = pipeline.Step{
-		Name:       a.text("name"),
-		Label:      a.text("label"),
-		Command:    a.command("command"),
-		Dir:        a.text("dir"),
-		Env:        a.env("env"),
-		Image:      a.text("image"),
-		Runner:     a.text("runner"),
-		RunnerArgs: a.json("runner_args"),
-		Timeout:    a.duration("timeout"),
-		Cache:      a.cache("cache"),
-		Inputs:     a.texts("inputs"),
-		Network:    a.text("network"),
-		Resources:  a.resources("cpus", "memory"),
-		Pos:        s.caller(thread),
+		Name:        a.text("name"),
+		Label:       a.text("label"),
+		Command:     a.command("command"),
+		Dir:         a.text("dir"),
+		Env:         a.env("env"),
+		Image:       a.text("image"),
+		Runner:      a.text("runner"),
+		RunnerArgs:  a.json("runner_args"),
+		Timeout:     a.duration("timeout"),
+		Retry:       a.retries("retry"),
+		RetryFailed: a.retries("retry_failed"),
+		Cache:       a.cache("cache"),
+		Inputs:      a.texts("inputs"),
+		Network:     a.text("network"),
+		Resources:   a.resources("cpus", "memory"),
+		Pos:         s.caller(thread),
 	}
 	if st.buildsIn != nil && a.values["image"] != nil {
 		a.fail("image", "a step that builds in another starts from that step's files and cannot have an image: leave it out, or use sh(…, after = …)")

@@ -73,7 +73,7 @@ func TestEveryArgument(t *testing.T) {
 first = sh(
     "make deps", name = "deps", label = "Dependencies", image = "golang:1.26",
     runner = "docker", runner_args = {"z": [1, 2.5, None], "a": {"t": True, "s": "<&>"}},
-    env = {"B": "2", "A": "1"}, dir = "sub/dir", timeout = "1h30m", cache = [on_change("go.mod", "go.sum"), ttl("7d")],
+    env = {"B": "2", "A": "1"}, dir = "sub/dir", timeout = "1h30m", retry = 3, retry_failed = 1, cache = [on_change("go.mod", "go.sum"), ttl("7d")],
     inputs = ["src/**", "go.mod"], network = "none", cpus = 1.5, memory = "2GiB",
 )
 second = first.sh(["go", "test", "./..."], cpus = 2, memory = 1 << 30, cache = forever())
@@ -88,7 +88,7 @@ pipeline("ci", third, env = {"CI": "true"}, timeout = "2h")
 				Name: "deps", Label: "Dependencies", Command: pipeline.Command{Shell: "make deps"}, Dir: "sub/dir",
 				Env: map[string]string{"A": "1", "B": "2"}, Image: "golang:1.26", Runner: "docker",
 				RunnerArgs: json.RawMessage(`{"a":{"s":"<&>","t":true},"z":[1,2.5,null]}`),
-				Timeout:    hour + hour/2, Inputs: []string{"src/**", "go.mod"}, Network: "none",
+				Timeout:    hour + hour/2, Retry: 3, RetryFailed: 1, Inputs: []string{"src/**", "go.mod"}, Network: "none",
 				Resources: &pipeline.Resources{CPUs: 1.5, Memory: 2 << 30},
 				Cache: &pipeline.CachePolicy{Kind: pipeline.CacheAll, All: []pipeline.CachePolicy{
 					{Kind: pipeline.CacheOnChange, Paths: []string{"go.mod", "go.sum"}},
@@ -296,6 +296,11 @@ func TestArgumentMessages(t *testing.T) {
 		`sh("a", cpus = "2")`:              `sh: argument "cpus" must be a number, not the string "2"`,
 		`sh("a", cpus = 0)`:                `sh: argument "cpus" must be greater than zero: leave it out for no limit`,
 		`sh("a", cpus = float("nan"))`:     `sh: argument "cpus" must be greater than zero: leave it out for no limit`,
+		`sh("a", retry = "2")`:             `sh: argument "retry" must be a whole number from 0 to 10, not the string "2"`,
+		`sh("a", retry = 1.0)`:             `sh: argument "retry" must be a whole number from 0 to 10, not the float 1.0`,
+		`sh("a", retry = -1)`:              `sh: argument "retry" must be a whole number from 0 to 10, not the int -1`,
+		`sh("a", retry_failed = 11)`:       `sh: argument "retry_failed" must be a whole number from 0 to 10, not the int 11`,
+		`sh("a", retry_failed = 1 << 70)`:  `sh: argument "retry_failed" must be a whole number from 0 to 10, not the int 1180591620717411303424`,
 		`sh("a", memory = "many")`:         `sh: argument "memory": "many" is not an amount of bytes: write a number with a unit, such as 512MiB or 2GiB`,
 		`sh("a", memory = -1)`:             `sh: argument "memory" must be greater than zero and below 2^63: leave it out for no limit`,
 		`sh("a", memory = 1.5)`:            `sh: argument "memory" must be an amount of bytes such as "2GiB", not the float 1.5`,
