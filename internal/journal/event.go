@@ -20,8 +20,10 @@ type Type string
 const (
 	RunStarted      Type = "run_started"      // Version, Pipeline, Project, Jobs, Steps
 	CaptureFinished Type = "capture_finished" // Capture
+	PlanMade        Type = "plan_made"        // Decisions: which steps an earlier result is used for, and why
 	Notice          Type = "notice"           // Message; with Step where it is about one
 	StepStarted     Type = "step_started"     // Step, Runner
+	StepRetried     Type = "step_retried"     // Step, Attempt, and how the one before has ended; Message says when it starts
 	StepFinished    Type = "step_finished"    // Step, Status and how it ended
 	RunCancelling   Type = "run_cancelling"   // Message says why; running steps are being ended
 	RunFinished     Type = "run_finished"     // Status, ExitCode, DurationMS
@@ -58,9 +60,10 @@ type Event struct {
 	Jobs     int    `json:"jobs,omitempty"`    // the most steps that run at once
 	Steps    []Step `json:"steps,omitempty"`   // in definition order
 
-	Capture *Capture `json:"capture,omitempty"`
-	Message string   `json:"message,omitempty"`
-	Runner  string   `json:"runner,omitempty"`
+	Capture   *Capture   `json:"capture,omitempty"`
+	Decisions []Decision `json:"decisions,omitempty"` // in definition order
+	Message   string     `json:"message,omitempty"`
+	Runner    string     `json:"runner,omitempty"`
 
 	Status      Status  `json:"status,omitempty"`
 	ExitCode    *int    `json:"exit_code,omitempty"` // of the command; of strata itself in run_finished
@@ -72,6 +75,47 @@ type Event struct {
 	Snapshot    string  `json:"snapshot,omitempty"`
 	LogBytes    int64   `json:"log_bytes,omitempty"` // length of the step's whole log
 	Usage       *Usage  `json:"usage,omitempty"`
+	Key         string  `json:"key,omitempty"`     // cache key of the step, in hex
+	From        *Origin `json:"from,omitempty"`    // for Cached: where the result comes from
+	Attempt     int     `json:"attempt,omitempty"` // 1, 2 …; left out in step_finished where there was one
+}
+
+// Decision is what the plan says about a step's cached result, and why. The
+// reasons are those of package plan.
+type Decision struct {
+	Step        string   `json:"step"`
+	Reason      string   `json:"reason"`
+	Message     string   `json:"message"`           // the reason, for people
+	Key         string   `json:"key,omitempty"`     // cache key, in hex
+	From        *Origin  `json:"from,omitempty"`    // of a hit: where its result comes from
+	Nearest     *Origin  `json:"nearest,omitempty"` // of a miss: the earlier result that Changes compare with
+	Changes     []Change `json:"changes,omitempty"`
+	MoreChanges int      `json:"more_changes,omitempty"` // how many there are beside those in Changes
+	Gone        *Gone    `json:"gone,omitempty"`         // of an entry that was removed
+	ExpectedMS  float64  `json:"expected_ms,omitempty"`  // how long the step took lately
+}
+
+// Change is one difference between what a step's result depends on now and what
+// it depended on at an earlier time.
+type Change struct {
+	Component string `json:"component"`      // such as "command", "environment", "input"
+	Name      string `json:"name,omitempty"` // of the file, the variable or the part
+	Before    string `json:"before,omitempty"`
+	After     string `json:"after,omitempty"`
+}
+
+// Origin is the step of a run that made a result.
+type Origin struct {
+	Run  string    `json:"run"`
+	Step string    `json:"step"`
+	Time time.Time `json:"time"` // when the result was kept
+}
+
+// Gone is what is left of a cached result that was removed.
+type Gone struct {
+	From Origin    `json:"from"`
+	Time time.Time `json:"time"`
+	Rule string    `json:"rule"` // by which it went
 }
 
 // Step is what readers need to know of a step before it starts.

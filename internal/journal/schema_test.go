@@ -53,6 +53,10 @@ func TestSchemaHasTheFieldsOfTheTypes(t *testing.T) {
 		{"capture", reflect.TypeFor[journal.Capture](), doc.Defs["capture"].Properties},
 		{"error", reflect.TypeFor[journal.Error](), doc.Defs["error"].Properties},
 		{"usage", reflect.TypeFor[journal.Usage](), doc.Defs["usage"].Properties},
+		{"decision", reflect.TypeFor[journal.Decision](), doc.Defs["decision"].Properties},
+		{"change", reflect.TypeFor[journal.Change](), doc.Defs["change"].Properties},
+		{"origin", reflect.TypeFor[journal.Origin](), doc.Defs["origin"].Properties},
+		{"gone", reflect.TypeFor[journal.Gone](), doc.Defs["gone"].Properties},
 	} {
 		var fields []string
 		for i := range tt.goType.NumField() {

@@ -21,9 +21,11 @@ type RunState struct {
 // StepState is what the events of a run say about one step.
 type StepState struct {
 	Step
-	Started time.Time // zero if it never did
-	Notices []string
-	End     *Event // the step_finished, once the step has ended
+	Started  time.Time // zero if it never did
+	Notices  []string
+	Decision *Decision // what the plan said of its cached result; nil before that
+	Retries  []Event   // its step_retried events
+	End      *Event    // the step_finished, once the step has ended
 }
 
 // Running reports whether the step has started and not ended.
@@ -74,6 +76,8 @@ func (s *RunState) Apply(e Event) {
 		s.start(e)
 	case e.Type == CaptureFinished:
 		s.Capture = e.Capture
+	case e.Type == PlanMade:
+		s.decide(e.Decisions)
 	case e.Type == RunCancelling:
 		s.Cancelling = e.Message
 	case e.Type == RunFinished:
@@ -82,10 +86,20 @@ func (s *RunState) Apply(e Event) {
 	case e.Type == Notice:
 		step.Notices = append(step.Notices, e.Message)
 	case e.Type == StepStarted:
-		step.Started = e.Time
-		step.Runner = e.Runner
+		// An earlier result that was used first may have turned out to be damaged.
+		step.Started, step.Runner, step.End = e.Time, e.Runner, nil
+	case e.Type == StepRetried:
+		step.Retries = append(step.Retries, e)
 	case e.Type == StepFinished:
 		step.End = &e
+	}
+}
+
+func (s *RunState) decide(decisions []Decision) {
+	for i := range decisions {
+		if step := s.Step(decisions[i].Step); step != nil {
+			step.Decision = &decisions[i]
+		}
 	}
 }
 
