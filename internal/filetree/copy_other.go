@@ -4,6 +4,7 @@ package filetree
 
 import (
 	"errors"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -20,6 +21,9 @@ func copyData(dst, src *os.File) error {
 
 // CopyXattrs does nothing: this platform's attributes are not copied.
 func CopyXattrs(_, _ string) error { return nil }
+
+// addXattrs adds nothing: this platform's attributes are not copied.
+func addXattrs(hash.Hash, string) error { return nil }
 
 // Sync writes dir with all that is in it to the disk.
 func Sync(dir string) error {

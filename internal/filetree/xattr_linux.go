@@ -2,7 +2,9 @@ package filetree
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"hash"
 	"os"
 	"slices"
 	"strings"
@@ -54,8 +56,30 @@ func SameXattrs(a, b string) (bool, error) {
 	return true, nil
 }
 
+// addXattrs adds the attributes that CopyXattrs copies to a digest, and the mark
+// of a directory that hides what lies below it in an overlay.
+func addXattrs(h hash.Hash, path string) error {
+	names, err := xattrs(path, func(name string) bool { return portable(name) || name == "user.overlay.opaque" })
+	if err != nil {
+		return err
+	}
+	b := binary.BigEndian.AppendUint32(nil, uint32(len(names)))
+	for _, name := range names {
+		value, err := getXattr(path, name)
+		if err != nil {
+			return err
+		}
+		b = appendString(appendString(b, name), string(value))
+	}
+	h.Write(b)
+	return nil
+}
+
 // Xattrs returns the names of the attributes that CopyXattrs copies, in order.
-func Xattrs(path string) ([]string, error) {
+func Xattrs(path string) ([]string, error) { return xattrs(path, portable) }
+
+// xattrs returns the names of the attributes that are wanted, in order.
+func xattrs(path string, wanted func(string) bool) ([]string, error) {
 	buf := make([]byte, 256)
 	for {
 		n, err := unix.Llistxattr(path, buf)
@@ -69,7 +93,7 @@ func Xattrs(path string) ([]string, error) {
 			return nil, &os.PathError{Op: "listxattr", Path: path, Err: err}
 		}
 		names := strings.Split(string(bytes.TrimSuffix(buf[:n], []byte{0})), "\x00")
-		names = slices.DeleteFunc(names, func(name string) bool { return !portable(name) })
+		names = slices.DeleteFunc(names, func(name string) bool { return !wanted(name) })
 		slices.Sort(names)
 		return names, nil
 	}

@@ -2,6 +2,7 @@ package filetree_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,5 +40,24 @@ func TestCopyKeepsUserAttributes(t *testing.T) {
 	must(t, unix.Lsetxattr(filepath.Join(dst, "file"), "user.long", []byte("other"), 0))
 	if same, err := filetree.SameXattrs(filepath.Join(src, "file"), filepath.Join(dst, "file")); same || err != nil {
 		t.Errorf("a difference is not seen: %v", err)
+	}
+}
+
+func TestDigestHoldsAttributes(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "d/file"), "x", 0o644)
+	seen := map[[32]byte]string{digest(t, dir).Contents: "nothing"}
+	for _, attr := range []string{"user.a=1", "user.a=2", "user.overlay.opaque=y"} {
+		name, value, _ := strings.Cut(attr, "=")
+		err := unix.Lsetxattr(filepath.Join(dir, "d"), name, []byte(value), 0)
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			t.Skip("run where the temporary directory can have attributes of users")
+		}
+		must(t, err)
+		sum := digest(t, dir)
+		if other, ok := seen[sum.Contents]; ok {
+			t.Errorf("with %s the digest is as with %s", attr, other)
+		}
+		seen[sum.Contents] = attr
 	}
 }
