@@ -33,7 +33,7 @@ const (
 type Status string
 
 // The ends of a step. A run ends as Passed, Failed, TimedOut, Cancelled,
-// InfraFailed or Interrupted.
+// InfraFailed, Interrupted or Invalid.
 const (
 	Passed      Status = "passed"
 	Cached      Status = "cached"       // an earlier result was used
@@ -43,6 +43,7 @@ const (
 	Cancelled   Status = "cancelled"    // the user, or the first failure of the run, ended it
 	InfraFailed Status = "infra_failed" // the engine or the runner failed; nothing is known about the command
 	Interrupted Status = "interrupted"  // the engine's process died before the run's end
+	Invalid     Status = "invalid"      // of a run: the pipeline does not fit the workspace, so that nothing ran
 )
 
 // Event is one entry of the journal and one line of NDJSON output. Which of
