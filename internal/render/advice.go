@@ -8,6 +8,8 @@ import (
 // Advice says what a user can do about an infrastructure error.
 func Advice(e *journal.Error) string {
 	switch runner.InfraKind(e.Kind) {
+	case "pipeline": // no runner's: the run is invalid
+		return "change the pipeline as the error says, and run again"
 	case runner.KindDiskFull:
 		return "free some space on that file system, or set STRATA_HOME to a directory on another, and run again"
 	case runner.KindUnsupported:

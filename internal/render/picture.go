@@ -167,7 +167,7 @@ func fit(s string, width int) string {
 func (v *view) stepState(s *step, now time.Time) (mark text, result string, note text) {
 	switch {
 	case s.running() && v.run.finished == nil:
-		return text{cyan, spin(now)}, wholeSeconds(now.Sub(s.started)), text{}
+		return text{cyan, spin(now)}, wholeSeconds(now.Sub(s.started)), text{dim, s.prospect()}
 	case s.end == nil:
 		return text{dim, waitingMark}, "", text{}
 	}
@@ -180,11 +180,27 @@ func (v *view) stepState(s *step, now time.Time) (mark text, result string, note
 	case s.started.IsZero():
 		return mark, "", note
 	case status == journal.Passed:
-		note = text{}
+		note = text{dim, strings.TrimPrefix(s.tries(), " ")}
 	case status == journal.Failed:
-		note.s = failure(s.end)
+		note.s = failure(s.end) + s.tries()
 	}
 	return mark, Milliseconds(s.end.DurationMS), note
+}
+
+// prospect is what there is to say of a running step: which attempt it is, how
+// long it took lately, and why no earlier result is used.
+func (s *step) prospect() string {
+	var notes []string
+	if s.attempt > 1 {
+		notes = append(notes, fmt.Sprintf("attempt %d", s.attempt))
+	}
+	if s.expected >= 1000 {
+		notes = append(notes, "of about "+wholeSeconds(time.Duration(s.expected*float64(time.Millisecond))))
+	}
+	if s.reason != "" {
+		notes = append(notes, s.reason)
+	}
+	return strings.Join(notes, "; ")
 }
 
 // footer sums the run up while it goes on.

@@ -126,7 +126,12 @@ func (p *plainWriter) event(e *journal.Event) {
 		}
 		p.say(e.Time, "%snote: %s", name, cleanString(e.Message))
 	case journal.StepStarted:
+		if why := p.run.step(e.Step).reason; why != "" {
+			p.say(e.Time, "%s: runs: %s", name, why)
+		}
 		p.say(e.Time, "%s: started (%s): %s", name, cleanString(p.run.step(e.Step).Runner), p.command(e.Step))
+	case journal.StepRetried:
+		p.say(e.Time, "%s: %s", name, cleanString(e.Message))
 	case journal.StepFinished:
 		p.stepFinished(e, name)
 	case journal.RunCancelling:
@@ -167,12 +172,22 @@ func (p *plainWriter) result(s *step) string {
 		text = "failed: " + text
 	}
 	switch {
+	case s.end.Status == journal.Cached:
+		return text + origin(s.end)
 	case s.started.IsZero():
 		return text
 	case s.end.Status == journal.Passed:
 		return text + " in " + Milliseconds(s.end.DurationMS)
 	}
 	return text + " after " + Milliseconds(s.end.DurationMS)
+}
+
+// origin says whose result was used: ": the result of run ID, which took 3.21 s".
+func origin(e *journal.Event) string {
+	if e.From == nil {
+		return ""
+	}
+	return fmt.Sprintf(": the result of run %s, which took %s", cleanString(e.From.Run), Milliseconds(e.DurationMS))
 }
 
 // summary writes what somebody needs who reads only the end.

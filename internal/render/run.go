@@ -23,8 +23,11 @@ type run struct {
 // step is what the events so far say of a step.
 type step struct {
 	journal.Step
-	started time.Time      // zero while it waits
-	end     *journal.Event // nil while it waits or runs
+	started  time.Time      // zero while it waits
+	attempt  int            // which one runs or ran, from 1 on; 0 while there is one only
+	reason   string         // why no earlier result is used, where that is worth a word
+	expected float64        // milliseconds that it took lately; 0 for unknown
+	end      *journal.Event // nil while it waits or runs
 }
 
 func (s *step) running() bool { return s.end == nil && !s.started.IsZero() }
@@ -56,10 +59,17 @@ func (r *run) apply(e *journal.Event) {
 		r.captured = true
 	case journal.StepStarted:
 		s := r.step(e.Step)
-		s.started = e.Time
+		s.started, s.end = e.Time, nil // an earlier result may have turned out to be damaged
 		if e.Runner != "" {
 			s.Runner = e.Runner
 		}
+	case journal.PlanMade:
+		for _, d := range e.Decisions {
+			s := r.step(d.Step)
+			s.reason, s.expected = reasonToTell(d), d.ExpectedMS
+		}
+	case journal.StepRetried:
+		r.step(e.Step).attempt = e.Attempt
 	case journal.StepFinished:
 		r.step(e.Step).end = e
 	case journal.RunCancelling:
@@ -67,6 +77,16 @@ func (r *run) apply(e *journal.Event) {
 	case journal.RunFinished:
 		r.finished = e
 	}
+}
+
+// reasonToTell returns why an earlier result is not used. That a step has no
+// policy, or never ran, tells nobody anything.
+func reasonToTell(d journal.Decision) string {
+	switch d.Reason {
+	case "hit", "policy_none", "never_ran", "runner", "no_cache":
+		return ""
+	}
+	return cleanString(d.Message)
 }
 
 // step returns the step with that name; an event may name one that run_started
@@ -103,9 +123,21 @@ func (r *run) countStatus(status journal.Status) int {
 // "skipped because test failed".
 func (r *run) ending(s *step) string {
 	if s.end == nil || s.end.Cause == "" {
-		return endingOf(s.end)
+		text := endingOf(s.end)
+		if s.end != nil {
+			text += s.tries()
+		}
+		return text
 	}
 	return Word(s.end.Status) + " because " + r.blame(s.end.Cause)
+}
+
+// tries says that a step was tried more than once: " at attempt 3".
+func (s *step) tries() string {
+	if s.end.Attempt < 2 {
+		return ""
+	}
+	return fmt.Sprintf(" at attempt %d", s.end.Attempt)
 }
 
 func endingOf(e *journal.Event) string {
@@ -182,6 +214,8 @@ func (r *run) headline() string {
 		return name + " was stopped by an infrastructure error"
 	case journal.Cancelled, journal.Interrupted:
 		return name + " was " + Word(r.finished.Status)
+	case journal.Invalid:
+		return name + " is invalid"
 	}
 	return name + " " + Word(r.finished.Status)
 }
@@ -196,12 +230,23 @@ func (r *run) figures() string {
 	return text
 }
 
+// saved is how long the commands of the cached steps once took, in milliseconds.
+func (r *run) saved() float64 {
+	total := 0.0
+	for _, s := range r.steps {
+		if s.status() == journal.Cached {
+			total += s.end.DurationMS
+		}
+	}
+	return total
+}
+
 func (r *run) tally() string {
 	cached := r.countStatus(journal.Cached)
 	if passed := r.countStatus(journal.Passed); passed+cached == len(r.steps) {
 		text := Count(len(r.steps), "step")
 		if cached > 0 {
-			text += fmt.Sprintf(" (%d cached)", cached)
+			text += fmt.Sprintf(" (%d cached, %s saved)", cached, Milliseconds(r.saved()))
 		}
 		return text
 	}

@@ -161,16 +161,29 @@ func broken() *story {
 	return s
 }
 
-// passing is a run of goProject with one cached step.
+// passing is a run of goProject with one cached step, one that runs since an
+// input changed, and one that passes at its second attempt.
 func passing() *story {
 	s := newStory("ci", goProject()...)
 	s.wait(50 * time.Millisecond)
-	s.end("build", journal.Event{Status: journal.Cached})
+	earlier := &journal.Origin{Run: "20260101-110000-ab12", Step: "build", Time: s.now.Add(-time.Hour)}
+	s.event(journal.Event{Type: journal.PlanMade, Decisions: []journal.Decision{
+		{Step: "build", Reason: "hit", Message: "nothing changed", From: earlier},
+		{Step: "vet", Reason: "changed", Message: "input main.go changed", Nearest: earlier, ExpectedMS: 61_000},
+		{Step: "test", Reason: "policy_none", Message: "its cache policy is none"},
+	}})
+	s.event(journal.Event{Type: journal.StepFinished, Step: "build", Status: journal.Cached, From: earlier, DurationMS: 3210})
 	for _, name := range []string{"vet", "test", "deploy", "notify"} {
 		s.start(name)
 		s.out(name, "hello from "+name+"\n")
 		s.wait(1500 * time.Millisecond)
-		s.pass(name)
+		if name != "deploy" {
+			s.pass(name)
+			continue
+		}
+		s.event(journal.Event{Type: journal.StepRetried, Step: name, Attempt: 2, Status: journal.Failed, ExitCode: code(1), Message: "attempt 2: the command did not pass"})
+		s.wait(time.Second)
+		s.end(name, journal.Event{Status: journal.Passed, ExitCode: code(0), Attempt: 2})
 	}
 	s.finish(journal.Passed, 0)
 	return s
