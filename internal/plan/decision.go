@@ -23,6 +23,7 @@ const (
 	ReasonFuture  Reason = "born_in_future"   // the entry is younger than now: the clock was set back, so its age is unknown
 	ReasonEvicted Reason = "evicted"          // there was an entry with this key: see Gone
 	ReasonDamaged Reason = "damaged"          // the entry's snapshot is missing or not whole
+	ReasonParent  Reason = "parent"           // a step that it builds in, and has a ttl, has a newer result, or gets one in this run
 	ReasonNotKept Reason = "not_kept"         // it ran with the same key and passed, and no entry was written
 )
 
@@ -77,6 +78,7 @@ type Origin struct {
 // Entry is a cached result.
 type Entry struct {
 	Key      Key
+	Seq      int64 // grows with each entry: the order of birth
 	Origin   Origin
 	Runner   string
 	Ref      runner.SnapshotRef
@@ -114,4 +116,6 @@ type Past interface {
 	LastEnd(ctx context.Context, id StepID) (*LastEnd, error)
 	// Durations returns how long the step's newest passed runs took, at most n.
 	Durations(ctx context.Context, id StepID, n int) ([]time.Duration, error)
+	// Inputs returns the list of inputs that has the digest; nil if it is not kept.
+	Inputs(ctx context.Context, list Digest) ([]Input, error)
 }

@@ -27,6 +27,15 @@ type Step struct {
 	// Cache says what is to be kept of the step; its Ref is still empty, for it
 	// is unique to each run.
 	Cache runner.CacheDecision
+
+	// What Decide fills in. Key is zero and Material nil for a step without a
+	// key: no result of it or of a step that builds in it can be used again.
+	Key      Key
+	Material *Material
+	Decision Decision
+	// Listed returns the inputs whose digest is in Material; nil where there is
+	// no such list, also for a step with AllInputs. It selects them anew each time.
+	Listed func() []Input
 }
 
 // Plan is what a run will do.
