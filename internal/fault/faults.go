@@ -21,6 +21,8 @@ const (
 	Variable = "STRATA_FAULT"
 	// ListVariable names a file to which each place is appended, one name a line.
 	ListVariable = "STRATA_FAULT_LIST"
+	// BootVariable replaces the name of this boot of the machine.
+	BootVariable = "STRATA_FAULT_BOOT"
 )
 
 // Kind is what happens at a place.
@@ -46,11 +48,12 @@ type state struct {
 	at     int
 	passed int
 	list   *os.File
+	boot   string
 }
 
 // read takes the settings out of the environment before a child can get them.
 func read() *state {
-	s := &state{}
+	s := &state{boot: os.Getenv(BootVariable)}
 	if setting, ok := os.LookupEnv(Variable); ok {
 		kind, at, _ := strings.Cut(setting, ":")
 		n, err := strconv.Atoi(at)
@@ -66,8 +69,11 @@ func read() *state {
 		}
 		s.list = list
 	}
-	_ = os.Unsetenv(Variable)
-	_ = os.Unsetenv(ListVariable)
+	for _, name := range []string{Variable, ListVariable, BootVariable} {
+		if err := os.Unsetenv(name); err != nil {
+			panic(err)
+		}
+	}
 	return s
 }
 
@@ -120,4 +126,13 @@ func end(signal syscall.Signal) {
 	for {
 		runtime.Gosched()
 	}
+}
+
+// Boot returns the name of this boot of the machine, or the one that a test
+// gives it.
+func Boot(id string) string {
+	if faults.boot != "" {
+		return faults.boot
+	}
+	return id
 }

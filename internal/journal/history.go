@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/strata-ci/strata/internal/fault"
 )
 
 // idAlphabet is Crockford's base 32 in lower case, which sorts as ASCII does.
@@ -208,7 +210,7 @@ func Prune(runsDir string, keep int) ([]string, error) {
 	}
 	names, failed := setAside(runsDir, keep)
 	for _, name := range names {
-		failed = errors.Join(failed, os.RemoveAll(filepath.Join(runsDir, trashPrefix+name)))
+		failed = errors.Join(failed, fault.Point("journal.prune"), os.RemoveAll(filepath.Join(runsDir, trashPrefix+name)))
 	}
 	if failed != nil {
 		failed = fmt.Errorf("remove old runs: %w", failed)

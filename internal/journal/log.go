@@ -1,10 +1,13 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
+
+	"github.com/strata-ci/strata/internal/fault"
 )
 
 // LogWriter writes the log of one step, byte for byte. It is safe for use by
@@ -57,7 +60,9 @@ func (l *LogWriter) write(p []byte) (n int, err error) {
 			return 0, l.err
 		}
 	}
-	n, l.err = l.file.Write(p)
+	part, failed := fault.Cut("journal.log", p)
+	n, l.err = l.file.Write(part)
+	l.err = errors.Join(l.err, failed)
 	l.size += int64(n)
 	return n, l.err
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/strata-ci/strata/internal/fault"
 )
 
 // Recovered is a run that Recover has brought to its end.
@@ -75,7 +77,7 @@ func recoverRun(dir string, now func() time.Time, clean func(RunState) error) (*
 	case end.seq == 0:
 		return nil, os.RemoveAll(dir)
 	}
-	if err := clean(state); err != nil {
+	if err := errors.Join(fault.Point("journal.recover"), clean(state)); err != nil {
 		return nil, err
 	}
 	if state.End != nil {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/strata-ci/strata/internal/fault"
 	"github.com/strata-ci/strata/internal/filelock"
 )
 
@@ -56,7 +57,10 @@ func Create(runsDir, runID string, now func() time.Time) (*Writer, error) {
 	}
 	defer gate.Close()
 	dir := filepath.Join(runsDir, runID)
-	if err := os.Mkdir(dir, dirMode); err != nil {
+	if err = fault.Point("journal.create"); err == nil {
+		err = os.Mkdir(dir, dirMode)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("create run %s: %w", runID, err)
 	}
 	w, err := openWriter(dir, now)
@@ -177,8 +181,9 @@ func (w *Writer) write(e Event) error {
 	if w.line.Len() > maxLine {
 		return fmt.Errorf("the event has %d bytes, more than the %d that a line may have", w.line.Len(), maxLine)
 	}
-	n, err := w.journal.WriteAt(w.line.Bytes(), w.size)
-	if err != nil {
+	line, failed := fault.Cut("journal.append", w.line.Bytes())
+	n, err := w.journal.WriteAt(line, w.size)
+	if err = errors.Join(err, failed); err != nil {
 		// A part may be there, also where WriteAt says that none is.
 		w.broken = w.journal.Truncate(w.size)
 		return err
@@ -227,6 +232,9 @@ func (w *Writer) Close() error {
 // removeMarker says that the run in dir has ended and needs no repair. It may
 // be gone already: another process that found it unlocked did the same.
 func removeMarker(dir string) error {
+	if err := fault.Point("journal.end"); err != nil {
+		return err
+	}
 	err := os.Remove(filepath.Join(dir, markerName))
 	if os.IsNotExist(err) {
 		return nil

@@ -1,0 +1,128 @@
+//go:build linux && faults
+
+package crashtest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/strata-ci/strata/internal/fault"
+)
+
+// scenario is a command and the state in which it is given.
+type scenario struct {
+	name     string
+	pipeline string // what the next run runs
+	prepare  func(*site)
+	args     []string
+}
+
+// scenarios are all situations in which Strata writes.
+func scenarios() []scenario {
+	return []scenario{
+		{"first", "good", (*site).forget, runArgs("good")},
+		{"cached", "good", func(*site) {}, runArgs("good")},
+		{"edited", "good", func(s *site) { s.edit("b.txt") }, runArgs("good")},
+		{"edited_all", "good", func(s *site) { s.edit("a.txt"); s.edit("c.txt") }, runArgs("good")},
+		{"failing", "bad", func(s *site) { s.edit("a.txt") }, runArgs("bad")},
+	}
+}
+
+// places returns the names of the places that a command comes by.
+func (s *site) places(sc scenario) []string {
+	s.Helper()
+	sc.prepare(s)
+	list := filepath.Join(filepath.Dir(s.project), "places")
+	defer os.Remove(list)
+	s.run([]string{fault.ListVariable + "=" + list}, sc.args...)
+	text, err := os.ReadFile(list)
+	if err != nil {
+		s.Fatal(err)
+	}
+	names := strings.Fields(string(text))
+	if len(names) < 3 {
+		s.Fatalf("only the places %q are marked", names)
+	}
+	return names
+}
+
+// TestKilledAtEveryPlace kills the process at each place that it comes by.
+func TestKilledAtEveryPlace(t *testing.T) {
+	for _, sc := range scenarios() {
+		t.Run(sc.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.again(sc.pipeline, "nothing")
+			names := s.places(sc)
+			for n, name := range names {
+				s.again(sc.pipeline, "nothing") // what the list took
+				sc.prepare(s)
+				o := s.run([]string{fault.At(fault.Kill, n+1)}, sc.args...)
+				if o.killed() {
+					survived.kills.Add(1)
+				}
+				after := fmt.Sprintf("killed at place %d of %d, about %s", n+1, len(names), name)
+				if err := s.checkOutput(sc.pipeline, o); err != nil {
+					t.Fatalf("%s: %v", after, err)
+				}
+				s.again(sc.pipeline, after)
+			}
+		})
+	}
+}
+
+// TestKilledAtAnyMoment kills processes after random times.
+func TestKilledAtAnyMoment(t *testing.T) {
+	start := *seed
+	if start == 0 {
+		start = rand.Uint64()
+	}
+	const sites = 2
+	for i := range sites {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			t.Logf("-seed=%d", start)
+			random := rand.New(rand.NewPCG(start, uint64(i)))
+			s := newSite(t)
+			s.again("good", "nothing")
+			for range *crashes / sites {
+				sc := scenarios()[random.IntN(len(scenarios()))]
+				sc.prepare(s)
+				after := time.Duration(random.Int64N(int64(100 * time.Millisecond)))
+				o := s.killAfter(after, sc.args...)
+				what := fmt.Sprintf("%s, killed after %v", sc.name, after)
+				if err := s.checkOutput(sc.pipeline, o); err != nil {
+					t.Fatalf("%s: %v", what, err)
+				}
+				s.again(sc.pipeline, what)
+			}
+		})
+	}
+}
+
+// killAfter kills strata after a time, if it has not ended by then.
+func (s *site) killAfter(after time.Duration, args ...string) outcome {
+	s.Helper()
+	cmd := s.command(context.Background(), nil, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		s.Fatal(err)
+	}
+	timer := time.AfterFunc(after, func() {
+		if cmd.Process.Signal(syscall.SIGKILL) == nil {
+			survived.kills.Add(1)
+		}
+	})
+	defer timer.Stop()
+	_ = cmd.Wait() // its end is in the process's state
+	return s.outcome(cmd, args, stdout.String(), stderr.String())
+}

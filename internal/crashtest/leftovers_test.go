@@ -1,0 +1,132 @@
+//go:build linux && faults
+
+package crashtest
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// clean fails where a crash has left something behind that the start after it
+// has not removed.
+func (s *site) clean(after string, env ...string) {
+	s.Helper()
+	for _, find := range []func() []string{s.processes, s.mounts, s.groups, s.leftFiles} {
+		if left := eventuallyNone(find); len(left) > 0 {
+			s.Fatalf("%s: these are left: %q", after, left)
+		}
+	}
+	s.killed = nil
+}
+
+// eventuallyNone looks again for a while: the kernel ends processes, and what
+// belongs to them, after their parents.
+func eventuallyNone(find func() []string) []string {
+	for deadline := time.Now().Add(patience / 6); ; time.Sleep(time.Millisecond) {
+		left := find()
+		if len(left) == 0 || time.Now().After(deadline) {
+			return left
+		}
+	}
+}
+
+// processes are those with the mark in their environment.
+func (s *site) processes() (left []string) {
+	files, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		s.Fatal(err)
+	}
+	for _, file := range files {
+		if env, err := os.ReadFile(file); err == nil && bytes.Contains(env, []byte(s.mark)) {
+			cmdline, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
+			left = append(left, fmt.Sprintf("process %s: %q", filepath.Base(filepath.Dir(file)), cmdline))
+		}
+	}
+	return left
+}
+
+// mounts are those of the state directory, but not of the disk that it is on.
+func (s *site) mounts() (left []string) {
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		s.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.Contains(line, s.home+"/") {
+			left = append(left, strings.TrimSpace(line))
+		}
+	}
+	return left
+}
+
+var groupName = regexp.MustCompile(`^strata-([0-9]+)-`)
+
+// groups are the control groups of killed processes.
+func (s *site) groups() (left []string) {
+	err := filepath.WalkDir("/sys/fs/cgroup", func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.IsDir() {
+			return nil // groups of others come and go
+		}
+		if m := groupName.FindStringSubmatch(e.Name()); m != nil {
+			if pid, _ := strconv.Atoi(m[1]); slices.Contains(s.killed, pid) {
+				left = append(left, path)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return left
+}
+
+// lasting are all files that a state directory has while nobody uses it; what
+// ends in "/" is a directory whose contents are not looked at.
+var lasting = regexp.MustCompile(`^(` + strings.Join([]string{
+	`records\.db`,
+	`runs/\.lock`, `runs/[^/]+/journal\.ndjson`, `runs/[^/]+/logs/[^/]+\.log`,
+	`projects/[^/]+/(index|lock)`, `projects/[^/]+/layers/[0-9]+/(lock|tree/)`,
+	`containers/host/[^/]+/`, `containers/live/lock`,
+	`hosts/lock`, `hosts/snapshots/[^/]+/`,
+}, "|") + `)$`)
+
+// passing are directories that lead to lasting ones.
+var passing = regexp.MustCompile(`^(` + strings.Join([]string{
+	`runs(/[^/]+(/logs)?)?`, `projects(/[^/]+(/layers(/[0-9]+)?)?)?`,
+	`containers(/host|/live)?`, `hosts(/steps|/snapshots)?`,
+}, "|") + `)$`)
+
+// leftFiles are files of the state directory that no rule explains.
+func (s *site) leftFiles() (left []string) {
+	err := filepath.WalkDir(s.home, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(s.home, path)
+		switch {
+		case err != nil || name == ".":
+			return err
+		case !e.IsDir() && lasting.MatchString(name), e.IsDir() && passing.MatchString(name):
+			return nil
+		case e.IsDir() && lasting.MatchString(name+"/"):
+			return fs.SkipDir
+		}
+		left = append(left, name)
+		if e.IsDir() {
+			return fs.SkipDir
+		}
+		return nil
+	})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return left
+}
