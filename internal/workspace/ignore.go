@@ -115,6 +115,14 @@ type target struct {
 	path      string // dir and name joined, made when first needed
 }
 
+// join returns the whole path.
+func (t *target) join() string {
+	if t.path == "" {
+		t.path = joinPath(t.dir, t.name)
+	}
+	return t.path
+}
+
 // excluded decides about one entry of the directory that s belongs to. The
 // caller never asks about what lies below an excluded directory.
 func (s ruleSet) excluded(dir, name string, isDir bool) bool {
@@ -153,10 +161,7 @@ func (f *ruleFile) last(t *target, isGit bool) *rule {
 			}
 			continue
 		}
-		if t.path == "" {
-			t.path = joinPath(t.dir, t.name)
-		}
-		if r.glob.match(t.path[f.base:]) {
+		if r.glob.match(t.join()[f.base:]) {
 			return r
 		}
 	}

@@ -27,6 +27,14 @@ type index struct {
 	root   *node
 }
 
+// tree returns the root of the capture; nil where there was none.
+func (x *index) tree() *node {
+	if x == nil {
+		return nil
+	}
+	return x.root
+}
+
 // Slack that is added to the time of the scan before a file's stat is trusted.
 // The clock that stamps files may lag behind the one that a program reads by a
 // tick of the kernel, at most 10 ms (HZ=100); file systems without sub-second

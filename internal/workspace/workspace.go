@@ -100,7 +100,8 @@ type Stats struct {
 }
 
 // Open prepares captures of the directory root, with the state in stateDir,
-// which is made if it is not there and must be of this project only.
+// which must be of this project only. The first capture makes it; Open writes
+// nothing.
 func Open(stateDir, root string, opts Options) (*Store, error) {
 	root, err := realDirectory(root)
 	if err != nil {
@@ -109,10 +110,7 @@ func Open(stateDir, root string, opts Options) (*Store, error) {
 	if err := refuse(root); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(stateDir, layersName), 0o700); err != nil {
-		return nil, fmt.Errorf("make the workspace's state directory: %w", err)
-	}
-	stateDir, err = realDirectory(stateDir)
+	stateDir, err = futureDirectory(stateDir)
 	if err != nil {
 		return nil, fmt.Errorf("open the workspace's state directory: %w", err)
 	}
@@ -139,6 +137,19 @@ func realDirectory(path string) (string, error) {
 	return path, err
 }
 
+// futureDirectory is realDirectory for a directory that need not exist yet.
+func futureDirectory(path string) (string, error) {
+	found, err := realDirectory(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return found, err
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return "", err
+	}
+	parent, err := futureDirectory(filepath.Dir(path))
+	return filepath.Join(parent, filepath.Base(path)), err
+}
+
 // refuse refuses trees that are surely not meant to be a project.
 func refuse(root string) error {
 	if root == filepath.Dir(root) {
@@ -162,10 +173,7 @@ func refuse(root string) error {
 func skipped(root string, dirs []string) (map[string]bool, error) {
 	skip := make(map[string]bool)
 	for _, dir := range dirs {
-		dir, err := realDirectory(dir)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
+		dir, err := futureDirectory(dir)
 		if err != nil {
 			return nil, fmt.Errorf("open the workspace: %w", err)
 		}
@@ -188,6 +196,9 @@ func skipped(root string, dirs []string) (map[string]bool, error) {
 // visible to errors.Is. The last capture stays valid after any error.
 func (s *Store) Capture(ctx context.Context) (*Capture, Stats, error) {
 	start := time.Now()
+	if err := os.MkdirAll(filepath.Join(s.dir, layersName), 0o700); err != nil {
+		return nil, Stats{}, fmt.Errorf("make the workspace's state directory: %w", err)
+	}
 	lock, err := lockFile(ctx, filepath.Join(s.dir, lockName), filelock.Exclusive)
 	if err != nil {
 		return nil, Stats{}, err
@@ -264,11 +275,7 @@ func (s *Store) update(ctx context.Context, last *index, stats *Stats) (*index, 
 	stats.Skipped, stats.SkippedNames = sc.special.total, sc.special.sorted()
 
 	next := &index{scanned: scanned, boot: s.boot, root: root}
-	var old *node
-	if last != nil {
-		old = last.root
-	}
-	stats.Changed = settle(old, root)
+	stats.Changed = settle(last.tree(), root)
 	if root.layer != pending {
 		next.id, next.layers = last.id, last.layers
 		stats.Files = int(sc.entries.Load())
