@@ -17,17 +17,8 @@ func capture(l *lab, r *report) error {
 	if err != nil {
 		return err
 	}
-	if err := fill(full.project); err != nil {
+	if err := full.fillAndCommit(); err != nil {
 		return err
-	}
-	for _, args := range [][]string{
-		{"init", "-q"},
-		{"add", "."},
-		{"-c", "user.name=bench", "-c", "user.email=bench@localhost", "commit", "-qm", "All files"},
-	} {
-		if _, err := full.run(full.command(append([]string{"git"}, args...)...)); err != nil {
-			return err
-		}
 	}
 	status := full.time("git", "status", "--porcelain")
 	if _, err := inTurn(1, full.capture, status); err != nil { // two rounds, after which both trust their index
@@ -56,6 +47,23 @@ func (d *desk) capture() (float64, error) {
 		}
 	}
 	return 0, errors.New("the run has no capture")
+}
+
+// fillAndCommit makes the project a git repository of 50,000 files.
+func (d *desk) fillAndCommit() error {
+	if err := fill(d.project); err != nil {
+		return err
+	}
+	for _, args := range [][]string{
+		{"init", "-q"},
+		{"add", "."},
+		{"-c", "user.name=bench", "-c", "user.email=bench@localhost", "commit", "-qm", "All files"},
+	} {
+		if _, err := d.run(d.command(append([]string{"git"}, args...)...)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fill makes 2,500 directories with 20 files each.

@@ -38,6 +38,9 @@ var benchmarks = []struct {
 	{"schedule", scheduling, false},
 	{"log", log, false},
 	{"capture", capture, false},
+	{"cached", cached, true},
+	{"large", large, false},
+	{"loop", loop, true},
 }
 
 func main() {
