@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+
+	"github.com/strata-ci/strata/internal/fault"
 )
 
 // copyBuffer is the size of the reads of a copy, in bytes.
@@ -125,7 +127,9 @@ func createFile(path string, st *stat, sync bool, fill func(*os.File) error) err
 	if err != nil {
 		return err
 	}
-	err = fill(f)
+	if err = fault.Point("workspace.file"); err == nil {
+		err = fill(f)
+	}
 	if err == nil {
 		err = f.Chmod(fileMode(st, 0o400))
 	}
@@ -228,7 +232,9 @@ func writeFile(path string, data []byte, sync bool) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
+	part, failed := fault.Cut("workspace.write", data)
+	_, err = f.Write(part)
+	err = errors.Join(err, failed)
 	if err == nil && sync {
 		err = f.Sync()
 	}

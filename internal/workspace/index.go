@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"unsafe"
+
+	"github.com/strata-ci/strata/internal/fault"
 )
 
 // index is what one capture leaves for the next.
@@ -299,7 +301,11 @@ func saveIndex(dir string, x *index) error {
 	if err := writeFile(path+tempSuffix, encodeIndex(x), x.boot == ""); err != nil {
 		return fmt.Errorf("write the workspace index in %s: %w", dir, errors.Join(err, removeIfThere(path+tempSuffix)))
 	}
-	if err := os.Rename(path+tempSuffix, path); err != nil {
+	err := fault.Point("workspace.index")
+	if err == nil {
+		err = os.Rename(path+tempSuffix, path)
+	}
+	if err != nil {
 		return fmt.Errorf("write the workspace index in %s: %w", dir, err)
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/strata-ci/strata/internal/fault"
 	"github.com/strata-ci/strata/internal/filelock"
 	"github.com/strata-ci/strata/internal/filetree"
 )
@@ -72,6 +73,9 @@ func (s *Store) nameLayer() (string, error) {
 		}
 	}
 	name := strconv.FormatUint(last+1, 10)
+	if err := fault.Point("workspace.layer"); err != nil {
+		return "", err
+	}
 	return name, os.Rename(s.layerPath(newName), s.layerPath(name))
 }
 

@@ -48,6 +48,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/strata-ci/strata/internal/fault"
 	"github.com/strata-ci/strata/internal/filelock"
 	"github.com/strata-ci/strata/internal/filetree"
 )
@@ -114,7 +115,7 @@ func Open(stateDir, root string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the workspace's state directory: %w", err)
 	}
-	s := &Store{dir: stateDir, root: root, limit: int64(opts.MaxEntries), workers: runtime.GOMAXPROCS(0), boot: bootID()}
+	s := &Store{dir: stateDir, root: root, limit: int64(opts.MaxEntries), workers: runtime.GOMAXPROCS(0), boot: fault.Boot(bootID())}
 	if s.limit <= 0 {
 		s.limit = defaultMaxEntries
 	}
