@@ -63,13 +63,13 @@ func TestKilledAtEveryPlace(t *testing.T) {
 			s.again(sc.pipeline, "nothing")
 			names := s.places(sc)
 			for n, name := range names {
-				s.again(sc.pipeline, "nothing") // what the list took
 				sc.prepare(s)
 				o := s.run([]string{fault.At(fault.Kill, n+1)}, sc.args...)
 				if o.killed() {
 					survived.kills.Add(1)
 				}
-				after := fmt.Sprintf("killed at place %d of %d, about %s", n+1, len(names), name)
+				after := fmt.Sprintf("%s, killed at place %d of %d, about %s", sc.name, n+1, len(names), name)
+				s.alone(after)
 				if err := s.checkOutput(sc.pipeline, o); err != nil {
 					t.Fatalf("%s: %v", after, err)
 				}
@@ -81,15 +81,11 @@ func TestKilledAtEveryPlace(t *testing.T) {
 
 // TestKilledAtAnyMoment kills processes after random times.
 func TestKilledAtAnyMoment(t *testing.T) {
-	start := *seed
-	if start == 0 {
-		start = rand.Uint64()
-	}
+	start := startingSeed(t)
 	const sites = 2
 	for i := range sites {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
-			t.Logf("-seed=%d", start)
 			random := rand.New(rand.NewPCG(start, uint64(i)))
 			s := newSite(t)
 			s.again("good", "nothing")
@@ -102,10 +98,24 @@ func TestKilledAtAnyMoment(t *testing.T) {
 				if err := s.checkOutput(sc.pipeline, o); err != nil {
 					t.Fatalf("%s: %v", what, err)
 				}
+				// What the dead process's children still hold for a moment, the start
+				// after the next one may have to remove.
+				s.rightRun(sc.pipeline, what)
 				s.again(sc.pipeline, what)
 			}
 		})
 	}
+}
+
+// startingSeed returns the seed of random moments, and tells it.
+func startingSeed(t *testing.T) uint64 {
+	t.Helper()
+	start := *seed
+	if start == 0 {
+		start = rand.Uint64()
+	}
+	t.Logf("-seed=%d", start)
+	return start
 }
 
 // killAfter kills strata after a time, if it has not ended by then.

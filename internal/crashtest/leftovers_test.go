@@ -17,14 +17,23 @@ import (
 
 // clean fails where a crash has left something behind that the start after it
 // has not removed.
-func (s *site) clean(after string, env ...string) {
+func (s *site) clean(after string) {
 	s.Helper()
-	for _, find := range []func() []string{s.processes, s.mounts, s.groups, s.leftFiles} {
+	s.alone(after)
+	if left := append(s.groups(), s.leftFiles()...); len(left) > 0 {
+		s.Fatalf("%s: these are left: %q", after, left)
+	}
+	s.killed = nil
+}
+
+// alone waits until all processes and mounts are gone, which need nobody for that.
+func (s *site) alone(after string) {
+	s.Helper()
+	for _, find := range []func() []string{s.processes, s.mounts, s.members} {
 		if left := eventuallyNone(find); len(left) > 0 {
 			s.Fatalf("%s: these are left: %q", after, left)
 		}
 	}
-	s.killed = nil
 }
 
 // eventuallyNone looks again for a while: the kernel ends processes, and what
@@ -45,7 +54,7 @@ func (s *site) processes() (left []string) {
 		s.Fatal(err)
 	}
 	for _, file := range files {
-		if env, err := os.ReadFile(file); err == nil && bytes.Contains(env, []byte(s.mark)) {
+		if env, err := os.ReadFile(file); err == nil && bytes.Contains(env, []byte(markVariable+"="+s.mark+"\x00")) {
 			cmdline, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
 			left = append(left, fmt.Sprintf("process %s: %q", filepath.Base(filepath.Dir(file)), cmdline))
 		}
@@ -71,6 +80,9 @@ var groupName = regexp.MustCompile(`^strata-([0-9]+)-`)
 
 // groups are the control groups of killed processes.
 func (s *site) groups() (left []string) {
+	if len(s.killed) == 0 {
+		return nil
+	}
 	err := filepath.WalkDir("/sys/fs/cgroup", func(path string, e fs.DirEntry, err error) error {
 		if err != nil || !e.IsDir() {
 			return nil // groups of others come and go
@@ -84,6 +96,16 @@ func (s *site) groups() (left []string) {
 	})
 	if err != nil {
 		s.Fatal(err)
+	}
+	return left
+}
+
+// members are processes that are about to leave those groups.
+func (s *site) members() (left []string) {
+	for _, group := range s.groups() {
+		if text, err := os.ReadFile(filepath.Join(group, "cgroup.procs")); err == nil && len(text) > 0 {
+			left = append(left, group+": "+string(text))
+		}
 	}
 	return left
 }

@@ -28,14 +28,17 @@ a = sh("cat a.txt > a.out; mkdir -p many; for i in 1 2 3 4 5 6 7 8; do cat a.txt
 b = a.sh("cat a.out b.txt | sha256sum > b.out", name = "b", cache = on_change("b.txt"))
 left = b.sh("cat b.out c.txt > left.out", name = "left", cache = on_change("c.txt"))
 look = left.sh("cat a.out b.out left.out many/8", name = "look")
-right = b.sh("cat b.out c.txt", name = "right")
+right = b.sh("cat b.out c.txt", name = "right", cache = on_change("c.txt"))
 h = sh("cat c.txt > h.out", name = "h", runner = "host", cache = on_change("c.txt"))
 hello = h.sh("cat h.out b.txt", name = "hello", runner = "host", after = [b])
-pipeline("good", look, right, hello, env = {"CRASH_MARK": "MARK"})
+pipeline("good", look, right, hello, env = {"CRASHTEST": "MARK"})
 
 bad = a.sh("cat a.out; exit 7", name = "bad")
-pipeline("bad", bad, env = {"CRASH_MARK": "MARK"})
+pipeline("bad", bad, env = {"CRASHTEST": "MARK"})
 `
+
+// markVariable marks all processes of a site, in their environment.
+const markVariable = "CRASHTEST"
 
 // site is a project with a state directory of its own. Its state is that which
 // all crashes so far have left.
@@ -44,10 +47,10 @@ type site struct {
 	strata  string // the program
 	project string
 	home    string
-	mark    string // in the environment of all processes
+	mark    string // the value of markVariable in all processes
 	files   map[string]string
+	env     []string // of all commands
 	edits   int
-	boots   int   // losses of power so far
 	killed  []int // processes whose control groups are to be gone
 }
 
@@ -69,7 +72,7 @@ func newSiteIn(t testing.TB, dir, home string) *site {
 	t.Helper()
 	s := &site{
 		TB: t, strata: program(t), project: filepath.Join(dir, "project"), home: home,
-		mark: fmt.Sprintf("CRASHTEST=%d.%d", os.Getpid(), sites.Add(1)), files: map[string]string{},
+		mark: fmt.Sprintf("%d.%d", os.Getpid(), sites.Add(1)), files: map[string]string{},
 	}
 	s.write(".strata/ci.star", strings.ReplaceAll(pipelines, "MARK", s.mark))
 	for _, name := range []string{"a.txt", "b.txt", "c.txt"} {
@@ -119,9 +122,8 @@ func (s *site) forget() {
 func (s *site) command(ctx context.Context, env []string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, s.strata, args...)
 	cmd.Dir = s.project
-	name, value, _ := strings.Cut(s.mark, "=")
-	cmd.Env = append(os.Environ(), "STRATA_HOME="+s.home, name+"="+value)
-	cmd.Env = append(cmd.Env, env...)
+	cmd.Env = append(os.Environ(), "STRATA_HOME="+s.home, markVariable+"="+s.mark)
+	cmd.Env = append(append(cmd.Env, s.env...), env...)
 	return cmd
 }
 
@@ -148,6 +150,9 @@ type event struct {
 	Status  string `json:"status"`
 	Text    string `json:"text"`
 	Message string `json:"message"`
+	Error   *struct {
+		Message string `json:"message"`
+	} `json:"error"`
 }
 
 // patience is how long a process may take before it counts as hanging.
@@ -227,9 +232,9 @@ func (s *site) check(pipeline string, o outcome) error {
 		return err
 	}
 	got := o.output()
-	for step := range s.want(pipeline) {
-		if got[step] == "" {
-			return fmt.Errorf("the step %s has not run: %v", step, o)
+	for step, want := range s.want(pipeline) {
+		if got[step] != want && step != "right" { // which may be cached
+			return fmt.Errorf("the step %s prints %q, not %q: %v", step, got[step], want, o)
 		}
 	}
 	return nil
@@ -251,12 +256,17 @@ func (s *site) checkOutput(pipeline string, o outcome) error {
 
 // again is what every crash is followed by: the next run has to be right, and
 // to leave nothing that the crash did.
-func (s *site) again(pipeline, after string, env ...string) {
+func (s *site) again(pipeline, after string) {
 	s.Helper()
-	if err := s.check(pipeline, s.run(env, runArgs(pipeline)...)); err != nil {
+	s.rightRun(pipeline, after)
+	s.clean(after)
+}
+
+func (s *site) rightRun(pipeline, after string) {
+	s.Helper()
+	if err := s.check(pipeline, s.run(nil, runArgs(pipeline)...)); err != nil {
 		s.Fatalf("%s: the next run: %v", after, err)
 	}
-	s.clean(after, env...)
 }
 
 func runArgs(pipeline string) []string {
