@@ -7,13 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/strata-ci/strata/internal/runners/host"
 	"github.com/strata-ci/strata/runner"
 )
 
@@ -26,17 +26,17 @@ func TestVictim(t *testing.T) {
 	if dir == "" {
 		t.Skip("run by other tests")
 	}
-	r, err := host.New(host.Options{StateDir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := newStateDirs().open(t, dir, 0)
+	build(t, r, "ephemeral", "echo x > file")
+	build(t, r, "kept", "echo x > file")
+	keep(t, r, "kept")
 	sc := &runner.StepContext{Stdout: os.Stdout, Stderr: os.Stderr, Notice: func(string) {}}
 	in := runner.ExecutorInput{
 		Step:   script(`trap '' TERM; (setsid sleep 1000 &); sleep 1000 & mkdir d; touch d/f; chmod 0 d; echo ready; wait`),
 		Env:    []string{"STRATA_TEST_MARK=" + dir},
 		StepID: "victim",
 	}
-	_, err = r.Execute(context.Background(), sc, in)
+	_, err := r.Execute(context.Background(), sc, in)
 	t.Fatal("the step has ended: ", err)
 }
 
@@ -54,15 +54,15 @@ func TestKilledStrataLeavesNothing(t *testing.T) {
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
 		t.Fatalf("the victim says %q, %v", line, err)
 	}
-	r, err := host.New(host.Options{StateDir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := newStateDirs().open(t, dir, 0)
 	if err := r.Sweep(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	if found := entries(t, dir); len(found) != 2 {
 		t.Fatalf("sweeping while the step runs leaves %q, want its room and its lock", found)
+	}
+	if found := snapshots(t, dir); !slices.Equal(found, []string{"ephemeral", "kept"}) {
+		t.Fatalf("sweeping while the runner lives leaves the snapshots %q", found)
 	}
 	lock, err := os.Open(filepath.Join(dir, "steps", "victim.lock"))
 	if err != nil {
@@ -88,6 +88,15 @@ func TestKilledStrataLeavesNothing(t *testing.T) {
 	}
 	if found := entries(t, dir); len(found) != 0 {
 		t.Errorf("after the sweep there are %q", found)
+	}
+	if found := snapshots(t, dir); !slices.Equal(found, []string{"kept"}) {
+		t.Errorf("after the sweep there are the snapshots %q, want the kept one", found)
+	}
+	if found, _ := filepath.Glob(filepath.Join(dir, "owners", "*")); len(found) != 0 {
+		t.Errorf("after the sweep there are the lists %q", found)
+	}
+	if _, out, err := execute(t, r, runner.ExecutorInput{Step: script("cat file"), Parent: "kept"}); err != nil || out != "x\n" {
+		t.Errorf("a child of the kept snapshot says %q, %v", out, err)
 	}
 }
 
@@ -122,10 +131,7 @@ func diesByItself(pid int) bool {
 
 func TestSweepRemovesWhatNobodyHolds(t *testing.T) {
 	dir := t.TempDir()
-	r, err := host.New(host.Options{StateDir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := newStateDirs().open(t, dir, 0)
 	steps := filepath.Join(dir, "steps")
 	for _, path := range []string{"dead/workspace/d", "nolock/tmp"} {
 		if err := os.MkdirAll(filepath.Join(steps, path), 0o700); err != nil {
@@ -168,10 +174,7 @@ func TestFullDiskIsSaid(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	r, err := host.New(host.Options{StateDir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := newStateDirs().open(t, dir, 0)
 	snap := func(ref runner.SnapshotRef) runner.CacheDecision {
 		return runner.CacheDecision{Action: runner.MissBuildAs, Ref: ref}
 	}

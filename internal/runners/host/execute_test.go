@@ -48,10 +48,7 @@ func TestNewWantsAnAbsoluteDirectory(t *testing.T) {
 
 func TestNewTouchesNothing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
-	r, err := host.New(host.Options{StateDir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := newStateDirs().open(t, dir, 0)
 	if err := r.Sweep(context.Background()); err != nil {
 		t.Error(err)
 	}
@@ -155,14 +152,8 @@ func TestTemporaryFilesEndWithTheStep(t *testing.T) {
 
 func TestSnapshotsAreSharedThroughTheStateDirectory(t *testing.T) {
 	dir := t.TempDir()
-	one, err := host.New(host.Options{StateDir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	two, err := host.New(host.Options{StateDir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
+	one := newStateDirs().open(t, dir, 0)
+	two := newStateDirs().open(t, dir, 0)
 	cache := runner.CacheDecision{Action: runner.MissBuildAs, Ref: "snap"}
 	if _, _, err := execute(t, one, runner.ExecutorInput{Step: script("echo x > file"), Cache: cache}); err != nil {
 		t.Fatal(err)

@@ -16,9 +16,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"time"
 
+	"github.com/strata-ci/strata/internal/image"
 	"github.com/strata-ci/strata/pipeline"
 	"github.com/strata-ci/strata/runner"
 )
@@ -32,6 +34,9 @@ type Options struct {
 	// StateDir is an absolute directory for the steps' workspaces and the
 	// snapshots. It is made when the first step needs it.
 	StateDir string
+	// Digests remember what was read of the machine: see image.Host. nil reads
+	// it anew.
+	Digests image.Digests
 	// Grace is the time between asking processes to terminate and killing
 	// them; 0 is DefaultGrace.
 	Grace time.Duration
@@ -40,8 +45,10 @@ type Options struct {
 // Runner is the runner "host". Several of them, also in several processes, can
 // share a state directory.
 type Runner struct {
-	state state
-	grace time.Duration
+	state    state
+	grace    time.Duration
+	owner    owner
+	identity identity
 }
 
 // New returns a runner. It touches nothing on disk.
@@ -55,8 +62,17 @@ func New(opts Options) (*Runner, error) {
 	if opts.Grace == 0 {
 		opts.Grace = DefaultGrace
 	}
-	return &Runner{state: state{dir: opts.StateDir}, grace: opts.Grace}, nil
+	return &Runner{
+		state:    state{dir: opts.StateDir},
+		grace:    opts.Grace,
+		owner:    owner{state: state{dir: opts.StateDir}},
+		identity: identity{digests: opts.Digests},
+	}, nil
 }
+
+// Close gives up the snapshots that are not kept: the next sweep removes them. No
+// step may run any more.
+func (r *Runner) Close() error { return r.owner.close() }
 
 // Name is the runner's name.
 const Name = "host"
@@ -125,20 +141,41 @@ func (r *Runner) runIn(ctx context.Context, sc *runner.StepContext, in runner.Ex
 		return runner.StepResult{}, err
 	}
 	result, err := r.runCommand(ctx, sc, spec, in.Timeout, room)
-	if err != nil || !result.Passed() || in.Cache.Action != runner.MissBuildAs {
+	if err != nil || !commits(in.Cache, result.Passed()) {
 		return result, err
 	}
-	if err := r.state.commit(room, capture, in.Cache); err != nil {
+	if err := r.commit(room, capture, in.Cache.Ref); err != nil {
 		return result, runner.AsInfra(fmt.Sprintf("commit the snapshot %s", in.Cache.Ref), err)
 	}
 	result.Snapshot = in.Cache.Ref
 	return result, nil
 }
 
+// commits reports whether the decision asks for a snapshot of a step that ends so.
+func commits(decision runner.CacheDecision, passed bool) bool {
+	if passed {
+		return decision.Action == runner.MissBuildAs
+	}
+	return decision.KeepFailed
+}
+
+// mayCommit reports whether it may ask for one, which is not known before the end.
+func mayCommit(decision runner.CacheDecision) bool {
+	return commits(decision, true) || commits(decision, false)
+}
+
+// commit makes the room a snapshot of this runner.
+func (r *Runner) commit(room *room, capture string, ref runner.SnapshotRef) error {
+	if err := r.owner.add(string(ref)); err != nil {
+		return err
+	}
+	return r.state.commit(room, capture, ref)
+}
+
 // supported refuses what a step asks for and this runner cannot give.
 func (r *Runner) supported(in runner.ExecutorInput) error {
 	err := r.ValidateStep(in.Step)
-	if err == nil && in.Cache.Action == runner.MissBuildAs && !validRef(in.Cache.Ref) {
+	if err == nil && mayCommit(in.Cache) && !validRef(in.Cache.Ref) {
 		err = fmt.Errorf("%q cannot name a snapshot", in.Cache.Ref)
 	}
 	if err == nil {
@@ -156,26 +193,41 @@ func ended(ctx context.Context, err error) error {
 	return runner.AsInfra("run the step on the host", err)
 }
 
-// ReapSnapshots removes the snapshots; those that do not exist are no error.
+// ReapSnapshots removes the snapshots, also kept ones and those of other
+// processes; those that do not exist are no error.
 func (r *Runner) ReapSnapshots(ctx context.Context, refs []runner.SnapshotRef) error {
 	var errs []error
 	for _, ref := range refs {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		if err := r.state.reap(ref); err != nil {
+		err := r.state.reap(ref)
+		if err == nil {
+			err = r.owner.remove(string(ref))
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("remove the snapshot %s: %w", ref, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// Sweep removes what steps left that were interrupted by a crash of their
-// Strata process. Steps that run at the moment, also in other processes, are
-// not touched. Call it once at the start.
+// Sweep removes what processes of Strata have left that were killed: rooms of
+// steps, and snapshots that are not kept. What processes that live use is not
+// touched. Call it once at the start.
 func (r *Runner) Sweep(ctx context.Context) error {
 	if err := r.state.sweep(ctx); err != nil {
 		return fmt.Errorf("sweep %s: %w", r.state.dir, err)
 	}
 	return nil
 }
+
+var (
+	_ runner.StepRunner      = (*Runner)(nil)
+	_ runner.StepValidator   = (*Runner)(nil)
+	_ runner.SnapshotReaper  = (*Runner)(nil)
+	_ runner.SnapshotKeeper  = (*Runner)(nil)
+	_ runner.SnapshotChecker = (*Runner)(nil)
+	_ runner.ImageIdentifier = (*Runner)(nil)
+	_ io.Closer              = (*Runner)(nil)
+)

@@ -3,6 +3,7 @@ package host
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"encoding/gob"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/strata-ci/strata/internal/fault"
 	"github.com/strata-ci/strata/internal/filetree"
 	"github.com/strata-ci/strata/runner"
 )
@@ -48,16 +50,14 @@ func (s state) fill(ctx context.Context, room *room, in runner.ExecutorInput) (s
 	if in.Parent == "" {
 		return id, copyCapture(ctx, room, in)
 	}
-	broken := func(err error) error {
-		return &runner.InfraError{Op: fmt.Sprintf("start from the snapshot %s", in.Parent), Kind: runner.KindSnapshot, Err: err}
-	}
+	broken := func(err error) error { return broken("start from", in.Parent, err) }
 	if !validRef(in.Parent) {
 		return "", broken(fmt.Errorf("there is no snapshot %q", in.Parent))
 	}
 	parent := s.snapshot(string(in.Parent))
 	rec, err := load[record](parent, recordFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", broken(errors.New("it does not exist any more: run the step that makes it again"))
+		return "", broken(errGone)
 	}
 	if err != nil {
 		return "", broken(err)
@@ -73,6 +73,13 @@ func (s state) fill(ctx context.Context, room *room, in runner.ExecutorInput) (s
 	return id, err
 }
 
+// broken is the error for a snapshot that cannot be used.
+func broken(op string, ref runner.SnapshotRef, err error) error {
+	return &runner.InfraError{Op: fmt.Sprintf("%s the snapshot %s", op, ref), Kind: runner.KindSnapshot, Err: err}
+}
+
+var errGone = errors.New("it does not exist any more: run the step that makes it again")
+
 // copyCapture copies the capture and, for a step that commits, describes it.
 func copyCapture(ctx context.Context, room *room, in runner.ExecutorInput) error {
 	if in.Workspace != nil {
@@ -80,7 +87,7 @@ func copyCapture(ctx context.Context, room *room, in runner.ExecutorInput) error
 			return fmt.Errorf("copy the workspace: %w", err)
 		}
 	}
-	if in.Cache.Action != runner.MissBuildAs {
+	if !mayCommit(in.Cache) {
 		return nil
 	}
 	base, err := describe(room.workspace())
@@ -115,9 +122,9 @@ func rebase(ctx context.Context, parent string, rec record, room *room, in runne
 	return applyChanges(ctx, old, filepath.Join(parent, "workspace"), room.workspace(), rec.Modes)
 }
 
-// commit makes the room the snapshot of the decision, in place of one with the
-// same name. Without an error the room is gone.
-func (s state) commit(room *room, capture string, decision runner.CacheDecision) error {
+// commit makes the room the snapshot ref, in place of one with the same name.
+// Without an error the room is gone.
+func (s state) commit(room *room, capture string, ref runner.SnapshotRef) error {
 	for _, dir := range []string{room.tmp(), room.home()} {
 		if err := filetree.Remove(dir); err != nil {
 			return err
@@ -133,7 +140,7 @@ func (s state) commit(room *room, capture string, decision runner.CacheDecision)
 	if err := os.MkdirAll(s.snapshots(), 0o755); err != nil {
 		return err
 	}
-	return s.replace(room, string(decision.Ref))
+	return s.replace(room, string(ref))
 }
 
 // replace renames the room to the snapshot and removes what was there.
@@ -142,23 +149,29 @@ func (s state) replace(room *room, ref string) error {
 	if err := os.Rename(s.snapshot(ref), old); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := os.Rename(room.dir, s.snapshot(ref)); err != nil {
+	if err := errors.Join(fault.Point("host.commit"), os.Rename(room.dir, s.snapshot(ref))); err != nil {
 		return err
 	}
 	return filetree.Remove(old)
 }
 
 // reap removes a snapshot, if there is one. It leaves the snapshots first, so
-// that nobody finds half of it.
+// that nobody finds half of it: who copies it at the moment misses the rest.
 func (s state) reap(ref runner.SnapshotRef) error {
 	if !validRef(ref) {
 		return nil
 	}
-	room, err := s.openRoom("reap-" + string(ref))
+	dir := s.snapshot(string(ref))
+	if _, err := os.Lstat(dir); missing(err) {
+		return nil
+	}
+	room, err := s.open(filepath.Join(s.steps(), "reap-"+rand.Text()), (*room).mkdir)
 	if err != nil {
 		return err
 	}
-	err = os.Rename(s.snapshot(string(ref)), filepath.Join(room.dir, "snapshot"))
+	if err = fault.Point("host.reap"); err == nil {
+		err = os.Rename(dir, filepath.Join(room.dir, "snapshot"))
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}

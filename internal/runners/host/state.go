@@ -14,15 +14,20 @@ import (
 
 // state is the runner's directory:
 //
-//	lock               held exclusively to sweep, shared to open a room
-//	steps/ID.lock      held while the step ID runs, also by its supervisor
-//	steps/ID/          the room of a running step
-//	snapshots/REF/     a committed room: workspace/ and snapshot.json
+//	lock                 held exclusively to sweep, shared to open what follows
+//	steps/ID.lock        held while the step ID runs, also by its supervisor
+//	steps/ID/            the room of a running step
+//	owners/NAME.lock     held by a runner that makes snapshots
+//	owners/NAME/REF      an empty file for each of its snapshots that is not kept
+//	snapshots/REF/       a committed room: workspace/, snapshot.gob, baseline.gob
+//	snapshots/REF/kept.gob  makes it a kept one
 //
-// Whatever lies in steps without a held lock was left by a crash.
+// Whatever lies in steps without a held lock was left by a crash, and so was a
+// snapshot that is not kept and whose owner holds no lock.
 type state struct{ dir string }
 
 func (s state) steps() string                { return filepath.Join(s.dir, "steps") }
+func (s state) owners() string               { return filepath.Join(s.dir, "owners") }
 func (s state) snapshots() string            { return filepath.Join(s.dir, "snapshots") }
 func (s state) snapshot(ref string) string   { return filepath.Join(s.snapshots(), ref) }
 func (s state) lock() string                 { return filepath.Join(s.dir, "lock") }
@@ -45,8 +50,13 @@ func (s state) openRoom(id string) (*room, error) {
 	if !validName(id) {
 		return nil, errors.New("the step's ID is not a file name: " + id)
 	}
+	return s.open(filepath.Join(s.steps(), id), (*room).makeEmpty)
+}
+
+// open locks the directory dir, and makes it.
+func (s state) open(dir string, make func(*room) error) (*room, error) {
 	// Steps may run as other users (sudo) and look up their own path.
-	if err := os.MkdirAll(s.steps(), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return nil, err
 	}
 	global, err := filelock.Open(s.lock(), filelock.Shared)
@@ -54,26 +64,28 @@ func (s state) openRoom(id string) (*room, error) {
 		return nil, err
 	}
 	defer global.Close()
-	r := &room{dir: filepath.Join(s.steps(), id)}
+	r := &room{dir: dir}
 	if r.lock, err = openLock(r.dir + lockSuffix); err != nil {
 		return nil, err
 	}
-	if err := r.makeEmpty(); err != nil {
+	held, err := filelock.Try(r.lock, filelock.Exclusive)
+	if err == nil && !held {
+		err = errors.New("another process uses " + r.dir)
+	}
+	if err == nil {
+		err = make(r)
+	}
+	if err != nil {
 		return nil, errors.Join(err, r.lock.Close())
 	}
 	return r, nil
 }
 
-// makeEmpty takes the room's lock and makes its directories, also where a crash
-// left some.
+// mkdir makes the room alone.
+func (r *room) mkdir() error { return os.Mkdir(r.dir, 0o700) }
+
+// makeEmpty makes the room's directories, also where a crash left some.
 func (r *room) makeEmpty() error {
-	held, err := filelock.Try(r.lock, filelock.Exclusive)
-	if err != nil {
-		return err
-	}
-	if !held {
-		return errors.New("another process runs a step with the same ID: " + r.dir)
-	}
 	if err := filetree.Remove(r.dir); err != nil {
 		return err
 	}
@@ -95,24 +107,37 @@ func (r *room) close() error {
 	return errors.Join(err, filelock.Remove(r.lock))
 }
 
-// sweep removes the rooms whose lock nobody holds.
+// sweep removes the rooms whose lock nobody holds, and first the snapshots that
+// nobody owns.
 func (s state) sweep(ctx context.Context) error {
-	dead, err := s.lockDead()
-	var errs []error
+	return errors.Join(
+		s.sweepIn(ctx, s.owners(), s.abandon),
+		s.sweepIn(ctx, s.steps(), func(context.Context, *room) error { return nil }))
+}
+
+// sweepIn removes those directories in dir whose lock nobody holds, each after
+// before has succeeded.
+func (s state) sweepIn(ctx context.Context, dir string, before func(context.Context, *room) error) error {
+	dead, err := s.lockDead(dir)
+	errs := []error{err}
 	for _, r := range dead {
-		if err := ctx.Err(); err != nil {
+		err := ctx.Err()
+		if err == nil {
+			err = before(ctx, r)
+		}
+		if err != nil {
 			errs = append(errs, err, r.lock.Close())
 			continue
 		}
 		errs = append(errs, r.close())
 	}
-	return errors.Join(append(errs, err)...)
+	return errors.Join(errs...)
 }
 
-// lockDead returns all rooms that nobody uses, locked so that nobody else
-// removes them at the same time.
-func (s state) lockDead() ([]*room, error) {
-	entries, err := os.ReadDir(s.steps())
+// lockDead returns what nobody uses of the rooms in dir, locked so that nobody
+// else removes it at the same time.
+func (s state) lockDead(dir string) ([]*room, error) {
+	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -128,7 +153,7 @@ func (s state) lockDead() ([]*room, error) {
 	}
 	defer global.Close()
 	// Read again under the lock: a room is complete or dead from here on.
-	if entries, err = os.ReadDir(s.steps()); err != nil {
+	if entries, err = os.ReadDir(dir); err != nil {
 		return nil, err
 	}
 	var dead []*room
@@ -139,7 +164,7 @@ func (s state) lockDead() ([]*room, error) {
 			continue
 		}
 		seen[id] = true
-		r := &room{dir: filepath.Join(s.steps(), id)}
+		r := &room{dir: filepath.Join(dir, id)}
 		if r.lock, err = openLock(r.dir + lockSuffix); err != nil {
 			return dead, err
 		}

@@ -19,10 +19,21 @@ func newStateDirs() *stateDirs { return &stateDirs{} }
 func (d *stateDirs) newRunner(t testing.TB, grace time.Duration) *host.Runner {
 	t.Helper()
 	dir := t.TempDir()
+	return d.open(t, dir, grace)
+}
+
+// open returns a runner with that state directory.
+func (d *stateDirs) open(t testing.TB, dir string, grace time.Duration) *host.Runner {
+	t.Helper()
 	r, err := host.New(host.Options{StateDir: dir, Grace: grace})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	d.byRunner.Store(r, dir)
 	return r
 }
@@ -32,10 +43,10 @@ func (d *stateDirs) dir(r runner.StepRunner) string {
 	return dir.(string)
 }
 
-// leftovers lists the entries of the state directory's two collections.
+// leftovers lists the entries of the state directory's collections.
 func (d *stateDirs) leftovers(r runner.StepRunner) []string {
 	var left []string
-	for _, pattern := range []string{"steps/*", "snapshots/*"} {
+	for _, pattern := range []string{"steps/*", "snapshots/*", "owners/*/*"} {
 		found, _ := filepath.Glob(filepath.Join(d.dir(r), pattern))
 		left = append(left, found...)
 	}
