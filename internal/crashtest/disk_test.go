@@ -3,8 +3,13 @@
 package crashtest
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/strata-ci/strata/internal/fault"
 )
@@ -56,4 +61,54 @@ func (o outcome) explained() bool {
 		}
 	}
 	return false
+}
+
+// TestFullDisk lets a real disk fill up while Strata and its steps write to it,
+// a little later in each run.
+func TestFullDisk(t *testing.T) {
+	const step, most = 8 << 10, 512 << 10 // bytes
+	for _, sc := range scenarios() {
+		t.Run(sc.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			disk := filepath.Join(filepath.Dir(s.project), "disk")
+			s.home = filepath.Join(disk, "state")
+			if err := errors.Join(os.Mkdir(disk, 0o755), unix.Mount("tmpfs", disk, "tmpfs", 0, "size=64m")); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = unix.Unmount(disk, unix.MNT_DETACH) })
+			s.again(sc.pipeline, "nothing")
+			for left := 0; left < most; left += step {
+				sc.prepare(s)
+				s.resize(disk, s.used(disk)+left)
+				o := s.run(nil, sc.args...)
+				s.resize(disk, 64<<20)
+				survived.failures.Add(1)
+				after := fmt.Sprintf("%s, with %d bytes of disk left", sc.name, left)
+				if err := s.checkFailure(sc.pipeline, o); err != nil {
+					t.Fatalf("%s: %v", after, err)
+				}
+				s.alone(after)
+				s.again(sc.pipeline, after)
+			}
+		})
+	}
+}
+
+// resize changes how large a file system in memory may become.
+func (s *site) resize(dir string, size int) {
+	s.Helper()
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT, fmt.Sprintf("size=%d", size)); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// used is how many bytes of a file system are in use.
+func (s *site) used(dir string) int {
+	s.Helper()
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		s.Fatal(err)
+	}
+	return int(st.Blocks-st.Bfree) * int(st.Bsize)
 }

@@ -123,7 +123,7 @@ var lasting = regexp.MustCompile(`^(` + strings.Join([]string{
 // passing are directories that lead to lasting ones.
 var passing = regexp.MustCompile(`^(` + strings.Join([]string{
 	`runs(/[^/]+(/logs)?)?`, `projects(/[^/]+(/layers(/[0-9]+)?)?)?`,
-	`containers(/host|/live)?`, `hosts(/steps|/snapshots)?`,
+	`containers(/host|/live)?`, `hosts(/steps|/owners|/snapshots)?`,
 }, "|") + `)$`)
 
 // leftFiles are files of the state directory that no rule explains.

@@ -45,7 +45,7 @@ func mainCode(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
-	fmt.Printf("killed %d times, %d failed writes, %d losses of power\n",
+	fmt.Printf("crashtest: %d kills, %d failing disks and %d losses of power\n",
 		survived.kills.Load(), survived.failures.Load(), survived.losses.Load())
 	return code
 }
