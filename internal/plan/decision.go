@@ -54,13 +54,18 @@ const MaxChanges = 20
 
 // Change is one difference between two materials.
 type Change struct {
+	// Step is the step in whose material it is: one that the step builds in, at
+	// any distance. Empty for the step's own.
+	Step string `json:"step,omitempty"`
 	// Component is a field of Material in the words of the documentation:
 	// "command", "environment", "input", "image" …
 	Component string `json:"component"`
 	// Name is the file, the variable or the part; empty where the component has none.
 	Name string `json:"name,omitempty"`
 	// Before and After are the values, shortened for people; empty where there
-	// was or is none. A file's are "added", "removed", "contents" or its modes.
+	// was or is none. Of a file After is "added", "removed" or "contents", or
+	// both are its modes. Of a variable After is "added", "removed" or "changed":
+	// its values may be secrets.
 	Before string `json:"before,omitempty"`
 	After  string `json:"after,omitempty"`
 }

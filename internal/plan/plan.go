@@ -36,6 +36,9 @@ type Step struct {
 	// Listed returns the inputs whose digest is in Material; nil where there is
 	// no such list, also for a step with AllInputs. It selects them anew each time.
 	Listed func() []Input
+
+	above lineage // of the steps that it builds in
+	below lineage // of the steps that build in it
 }
 
 // Plan is what a run will do.

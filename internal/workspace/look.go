@@ -169,3 +169,9 @@ func (l *looker) try(n *node, path string) (done bool, err error) {
 	st, err := fstat(f)
 	return err == nil && st == n.stat, err
 }
+
+// Empty returns the view of a workspace that has nothing in it.
+func Empty() *View {
+	root := &node{stat: stat{mode: typeDir | 0o755}}
+	return &View{id: identity(root), root: root}
+}
