@@ -99,6 +99,7 @@ type Decision struct {
 // Change is one difference between what a step's result depends on now and what
 // it depended on at an earlier time.
 type Change struct {
+	Step      string `json:"step,omitempty"` // whose: one that the step builds in, at any distance; empty for its own
 	Component string `json:"component"`      // such as "command", "environment", "input"
 	Name      string `json:"name,omitempty"` // of the file, the variable or the part
 	Before    string `json:"before,omitempty"`
