@@ -58,7 +58,7 @@ type step struct {
 	workspace runner.Workspace // nil for the parent's: a run has one capture
 	parent    runner.SnapshotRef
 	commit    runner.SnapshotRef // to be built; see check.ref
-	durable   bool               // not ephemeral
+	failed    runner.SnapshotRef // to be built if the command does not pass; if there is commit, the same
 	hit       runner.SnapshotRef
 	timeout   time.Duration
 
@@ -201,7 +201,9 @@ func (c *check) input(s step) runner.ExecutorInput {
 	case s.hit != "":
 		in.Cache = runner.CacheDecision{Action: runner.Hit, Ref: s.hit}
 	case s.commit != "":
-		in.Cache = runner.CacheDecision{Action: runner.MissBuildAs, Ref: s.commit}
+		in.Cache = runner.CacheDecision{Action: runner.MissBuildAs, Ref: s.commit, KeepFailed: s.failed != ""}
+	case s.failed != "":
+		in.Cache = runner.CacheDecision{Action: runner.MissNoCommit, Ref: s.failed, KeepFailed: true}
 	}
 	return in
 }
@@ -213,8 +215,10 @@ func (c *check) capture(s step) runner.Workspace {
 	if s.workspace == nil {
 		s.workspace = c.workspace[s.parent]
 	}
-	if s.commit != "" {
-		c.workspace[s.commit] = s.workspace
+	for _, ref := range []runner.SnapshotRef{s.commit, s.failed} {
+		if ref != "" {
+			c.workspace[ref] = s.workspace
+		}
 	}
 	return s.workspace
 }

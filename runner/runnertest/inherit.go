@@ -154,9 +154,9 @@ line' './ÄÖ→'; ls -A | wc -l | tr -d ' '`), "a b\n-n\n.hidden\n*\nq'\"\nnew\
 		})
 		const show = `for f in same newer edited built added/deep; do printf '%s=%s ' $f "$(cat $f)"; done; ls | tr '\n' ' '`
 		const want = "same=1 newer=2 edited=p built=p added/deep=2 added built edited newer same "
-		parent := c.build(step{workspace: old, durable: true, sh: "printf p > edited; rm removed; printf p > built"})
+		parent := c.build(step{workspace: old, sh: "printf p > edited; rm removed; printf p > built"})
 		c.equal("files", c.pass(step{workspace: now, parent: parent, sh: show}), want)
-		child := c.build(step{workspace: now, parent: parent, durable: true, sh: "printf c > same"})
+		child := c.build(step{workspace: now, parent: parent, sh: "printf c > same"})
 		c.equal("files of the child, today", c.pass(step{workspace: now, parent: child, sh: show}), strings.Replace(want, "same=1", "same=c", 1))
 		later := newWorkspace(c, tree{{path: "newer", mode: 0o644, data: "3"}, {path: "removed", mode: 0o644, data: "3"}})
 		c.equal("files of the child, later", c.pass(step{workspace: later, parent: child, sh: "cat same newer edited built; ls | tr '\\n' ' '"}), "c3ppbuilt edited newer same ")

@@ -7,8 +7,9 @@
 //
 // The suite is also the contract's long form. Each theme has a file: how a
 // command ends (exit.go), what it writes (output.go), what it sees (env.go), how
-// it is ended (cancel.go), what its children inherit (inherit.go) and how
-// snapshots live (snapshot.go). A subtest's name is a promise; its body is an
+// it is ended (cancel.go), what its children inherit (inherit.go), how snapshots
+// live (snapshot.go), how kept ones outlive the run (keep.go), what is left of a
+// failure (failed.go) and how an image is told from another (identify.go). A subtest's name is a promise; its body is an
 // example. Scripts are POSIX sh and use only coreutils.
 package runnertest
 
@@ -25,7 +26,8 @@ import (
 
 // Factory makes a runner for one test, with a state of its own and the given
 // time between asking a step's processes to terminate and killing them. It
-// releases what the runner holds by t.Cleanup.
+// releases what the runner holds by t.Cleanup. A runner that is an io.Closer can
+// be closed twice.
 type Factory func(t testing.TB, grace time.Duration) runner.StepRunner
 
 // Properties tell what applies to a runner. What is false or nil is skipped, and
@@ -56,6 +58,13 @@ type Properties struct {
 	Leftovers func(runner.StepRunner) []string
 	// Usage returns the bytes on disk that a runner's snapshots occupy.
 	Usage func(runner.StepRunner) int64
+	// Reopen returns another runner over the state of r, which may live on, as
+	// another process would have it.
+	Reopen func(t testing.TB, r runner.StepRunner) runner.StepRunner
+	// Damage damages a part of a kept snapshot in a way that a check of that
+	// depth finds and one of a lesser depth cannot find. The part holds a file
+	// that is not empty.
+	Damage func(t testing.TB, r runner.StepRunner, part string, depth runner.CheckDepth)
 }
 
 // Run holds the runners that factory makes against the contract.
@@ -80,6 +89,9 @@ func Run(t *testing.T, factory Factory, props Properties) {
 			{"cancel", true, cancelTests},
 			{"inherit", props.Snapshots, inheritTests},
 			{"snapshot", props.Snapshots, snapshotTests},
+			{"keep", props.Snapshots, keepTests},
+			{"failed", props.Snapshots, failedTests},
+			{"identify", true, identifyTests},
 		} {
 			t.Run(theme.name, func(t *testing.T) {
 				if !theme.applies {

@@ -37,5 +37,7 @@ func TestConformance(t *testing.T) {
 		Adds:      adds,
 		Leftovers: dirs.leftovers,
 		Usage:     dirs.usage,
+		Reopen:    dirs.reopen,
+		Damage:    dirs.damage,
 	})
 }

@@ -123,11 +123,11 @@ func TestDamageOfTheRunnersOwnFilesIsFound(t *testing.T) {
 // TestReapedUnderItsChildren starts steps from a snapshot that is reaped
 // meanwhile: each has all of it or a clean error.
 func TestReapedUnderItsChildren(t *testing.T) {
-	const files, children = 300, 8
+	const files, children = 100, 8
 	dirs := newStateDirs()
 	r := dirs.newRunner(t, 0)
 	other := dirs.open(t, dirs.dir(r), 0)
-	for round := range 10 {
+	for round := range 8 {
 		ref := runner.SnapshotRef(fmt.Sprint("snap", round))
 		build(t, r, ref, fmt.Sprintf("i=0; while [ $i -lt %d ]; do echo x > f$i; i=$((i+1)); done", files))
 		keep(t, r, ref)
@@ -151,7 +151,7 @@ func TestReapedUnderItsChildren(t *testing.T) {
 		}
 		wg.Go(func() {
 			// At another moment in each round, also after all are done.
-			for len(done) < children && copied(t, dirs.dir(r)) < round*files*children/10 {
+			for len(done) < children && copied(t, dirs.dir(r)) < round*files*children/8 {
 				runtime.Gosched()
 			}
 			if err := other.ReapSnapshots(context.Background(), []runner.SnapshotRef{ref}); err != nil {

@@ -1,7 +1,9 @@
 package host_test
 
 import (
+	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -41,6 +43,34 @@ func (d *stateDirs) open(t testing.TB, dir string, grace time.Duration) *host.Ru
 func (d *stateDirs) dir(r runner.StepRunner) string {
 	dir, _ := d.byRunner.Load(r)
 	return dir.(string)
+}
+
+// reopen returns another runner over the state of r.
+func (d *stateDirs) reopen(t testing.TB, r runner.StepRunner) runner.StepRunner {
+	return d.open(t, d.dir(r), 0)
+}
+
+// damage damages a kept snapshot so that a check of that depth finds it.
+func (d *stateDirs) damage(t testing.TB, r runner.StepRunner, part string, depth runner.CheckDepth) {
+	dir := filepath.Join(d.dir(r), "snapshots", part)
+	if err := damage(dir, depth); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func damage(dir string, depth runner.CheckDepth) error {
+	switch depth {
+	case runner.CheckExists:
+		return os.RemoveAll(dir)
+	case runner.CheckFiles:
+		return os.WriteFile(filepath.Join(dir, "workspace", "d", "added"), nil, 0o600)
+	}
+	file := filepath.Join(dir, "workspace", "d", "file")
+	info, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.WriteFile(file, make([]byte, info.Size()), 0), os.Chtimes(file, info.ModTime(), info.ModTime()))
 }
 
 // leftovers lists the entries of the state directory's collections.
