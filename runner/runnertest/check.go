@@ -336,17 +336,23 @@ func (c *check) leftovers() []string {
 // wantInfra checks that the outcome is an infrastructure error of that kind.
 func (c *check) wantInfra(o outcome, kind runner.InfraKind) {
 	c.Helper()
+	c.wantKind(o.String(), o.err, kind)
+	if o.Snapshot != "" {
+		c.Errorf("got the snapshot %q together with an error", o.Snapshot)
+	}
+}
+
+// wantKind checks that what was got is an infrastructure error of that kind.
+func (c *check) wantKind(got string, err error, kind runner.InfraKind) {
+	c.Helper()
 	var infra *runner.InfraError
 	switch {
-	case !errors.As(o.err, &infra):
-		c.Errorf("got %v, want an *InfraError of kind %q", o, kind)
+	case !errors.As(err, &infra):
+		c.Errorf("got %s, want an *InfraError of kind %q", got, kind)
 	case infra.Kind != kind:
 		c.Errorf("got an InfraError of kind %q (%v), want kind %q", infra.Kind, infra, kind)
 	case infra.Op == "" || infra.Err == nil:
 		c.Errorf("got %#v: an InfraError says what was being done (Op) and why it failed (Err)", infra)
-	}
-	if o.Snapshot != "" {
-		c.Errorf("got the snapshot %q together with an error", o.Snapshot)
 	}
 }
 

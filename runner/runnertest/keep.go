@@ -91,7 +91,7 @@ var keepTests = []test{
 		if len(kept) > 0 {
 			c.Errorf("together with an error came %v", kept)
 		}
-		c.wantInfra(outcome{err: err}, runner.KindSnapshot)
+		c.wantKind(fmt.Sprintf("%v, %v", kept, err), err, runner.KindSnapshot)
 		c.keep(ref)
 		c.whole(ref)
 	}},
@@ -124,7 +124,7 @@ var keepTests = []test{
 		c.reap(ref)
 		for _, gone := range []runner.SnapshotRef{ref, "no-such-snapshot"} {
 			for depth := range runner.CheckContents + 1 {
-				c.wantInfra(outcome{err: c.checkSnapshot(gone, depth)}, runner.KindSnapshot)
+				c.damaged(gone, depth)
 			}
 		}
 	}},
@@ -143,8 +143,7 @@ var keepTests = []test{
 					}
 					continue
 				}
-				c.wantInfra(outcome{err: err}, runner.KindSnapshot)
-				if err == nil || !strings.Contains(err.Error(), part) {
+				if c.damaged(ref, d); err != nil && !strings.Contains(err.Error(), part) {
 					c.Errorf("a check of depth %d says %v and does not name the part %s", d, err, part)
 				}
 			}
@@ -160,7 +159,7 @@ var keepTests = []test{
 		c.reap(ref)
 		c.reap(ref, "no-such-snapshot")
 		c.runner = first
-		c.wantInfra(outcome{err: c.checkSnapshot(ref, runner.CheckExists)}, runner.KindSnapshot)
+		c.damaged(ref, runner.CheckExists)
 		c.wantInfra(c.do(step{sh: "cat file", parent: ref}), runner.KindSnapshot)
 		c.reap(ref)
 		c.whole(other)
@@ -241,6 +240,13 @@ func (c *check) whole(refs ...runner.SnapshotRef) {
 			}
 		}
 	}
+}
+
+// damaged checks that a check finds something.
+func (c *check) damaged(ref runner.SnapshotRef, depth runner.CheckDepth) {
+	c.Helper()
+	err := c.checkSnapshot(ref, depth)
+	c.wantKind(fmt.Sprintf("%v of a check of %s to depth %d", err, ref, depth), err, runner.KindSnapshot)
 }
 
 func (c *check) checkSnapshot(ref runner.SnapshotRef, depth runner.CheckDepth) error {

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/strata-ci/strata/internal/runners/host"
+	"github.com/strata-ci/strata/pipeline"
 	"github.com/strata-ci/strata/runner"
 	"github.com/strata-ci/strata/runner/runnertest"
 )
@@ -25,6 +27,15 @@ type mutant struct {
 	fails string // the subtest that fails
 	says  string // in the failure's message
 	do    execute
+	faults
+}
+
+// faults are methods that a mutant replaces; nil leaves one as it is.
+type faults struct {
+	keep     func(r *host.Runner, refs []runner.SnapshotRef) ([]runner.KeptSnapshot, error)
+	check    func(r *host.Runner, ref runner.SnapshotRef, depth runner.CheckDepth) error
+	reap     func(m mutated, refs []runner.SnapshotRef) error
+	identify func(parts map[string]string)
 }
 
 type execute func(ctx context.Context, r *host.Runner, sc *runner.StepContext, in runner.ExecutorInput) (runner.StepResult, error)
@@ -122,6 +133,101 @@ var mutants = map[string]mutant{
 			return result, err
 		},
 	},
+	"keeps nothing": {
+		fails: "suite/keep/outlives the runner", says: "never kept",
+		faults: faults{keep: func(_ *host.Runner, refs []runner.SnapshotRef) ([]runner.KeptSnapshot, error) {
+			kept := make([]runner.KeptSnapshot, len(refs))
+			for i, ref := range refs {
+				kept[i] = runner.KeptSnapshot{Ref: ref, Parts: []runner.SnapshotPart{{ID: string(ref), Bytes: 1}}}
+			}
+			return kept, nil
+		}},
+	},
+	"names no parts": {
+		fails: "suite/keep/says what the disk space goes to", says: "want the parts of",
+		faults: faults{keep: func(r *host.Runner, refs []runner.SnapshotRef) ([]runner.KeptSnapshot, error) {
+			kept, err := r.KeepSnapshots(context.Background(), refs)
+			for i := range kept {
+				kept[i].Parts = nil
+			}
+			return kept, err
+		}},
+	},
+	"has one part for everything": {
+		fails: "suite/keep/says what the disk space goes to", says: "bytes in one snapshot and",
+		faults: faults{keep: func(r *host.Runner, refs []runner.SnapshotRef) ([]runner.KeptSnapshot, error) {
+			kept, err := r.KeepSnapshots(context.Background(), refs)
+			for i := range kept {
+				kept[i].Parts[0].ID = "part"
+			}
+			return kept, err
+		}},
+	},
+	"forgets the disk space": {
+		fails: "suite/keep/says what the disk space goes to", says: "occupies 0 bytes",
+		faults: faults{keep: func(r *host.Runner, refs []runner.SnapshotRef) ([]runner.KeptSnapshot, error) {
+			kept, err := r.KeepSnapshots(context.Background(), refs)
+			for i := range kept {
+				kept[i].Parts[0].Bytes = 0
+			}
+			return kept, err
+		}},
+	},
+	"keeps what does not exist": {
+		fails: "suite/keep/is nothing where there is no snapshot", says: `want an *InfraError of kind "snapshot"`,
+		faults: faults{keep: func(r *host.Runner, refs []runner.SnapshotRef) ([]runner.KeptSnapshot, error) {
+			return r.KeepSnapshots(context.Background(), refs[:1])
+		}},
+	},
+	"checks nothing": {
+		fails: "suite/keep/is not whole when it is gone", says: "no-such-snapshot",
+		faults: faults{check: func(*host.Runner, runner.SnapshotRef, runner.CheckDepth) error { return nil }},
+	},
+	"never reads contents": {
+		fails: "suite/keep/damage is found by a check", says: "depth 2",
+		faults: faults{check: func(r *host.Runner, ref runner.SnapshotRef, depth runner.CheckDepth) error {
+			return r.CheckSnapshot(context.Background(), ref, min(depth, runner.CheckFiles))
+		}},
+	},
+	"always reads contents": {
+		fails: "suite/keep/damage is found by a check", says: "which cannot find it",
+		faults: faults{check: func(r *host.Runner, ref runner.SnapshotRef, _ runner.CheckDepth) error {
+			return r.CheckSnapshot(context.Background(), ref, runner.CheckContents)
+		}},
+	},
+	"reaps only its own": {
+		fails: "suite/keep/is reaped by another runner", says: `want an *InfraError of kind "snapshot"`,
+		faults: faults{reap: func(m mutated, refs []runner.SnapshotRef) error {
+			if m.reopened {
+				return nil
+			}
+			return m.Runner.ReapSnapshots(context.Background(), refs)
+		}},
+	},
+	"keeps no failure": {
+		fails: "suite/failed/is committed whatever was decided for a pass", says: "want a failure and the snapshot",
+		do: func(ctx context.Context, r *host.Runner, sc *runner.StepContext, in runner.ExecutorInput) (runner.StepResult, error) {
+			in.Cache.KeepFailed = in.Cache.KeepFailed && in.Cache.Action == runner.MissBuildAs
+			return r.Execute(ctx, sc, in)
+		},
+	},
+	"keeps what passes with failures": {
+		fails: "suite/failed/changes nothing for a command that passes", says: "want no snapshot",
+		do: func(ctx context.Context, r *host.Runner, sc *runner.StepContext, in runner.ExecutorInput) (runner.StepResult, error) {
+			if in.Cache.KeepFailed {
+				in.Cache.Action = runner.MissBuildAs
+			}
+			return r.Execute(ctx, sc, in)
+		},
+	},
+	"identifies nothing": {
+		fails: "suite/identify/has named parts", says: "has no parts",
+		faults: faults{identify: func(parts map[string]string) { clear(parts) }},
+	},
+	"identifies the moment": {
+		fails: "suite/identify/is the same twice", says: "the same image is",
+		faults: faults{identify: func(parts map[string]string) { parts["now"] = time.Now().String() }},
+	},
 }
 
 // TestSuiteNotices runs the suite on each mutant, in a process of its own, and
@@ -166,19 +272,81 @@ func TestMutant(t *testing.T) {
 	if !ok {
 		t.Skip("run by TestSuiteNotices")
 	}
-	runnertest.Run(t, func(t testing.TB, grace time.Duration) runner.StepRunner {
-		r, err := host.New(host.Options{StateDir: t.TempDir(), Grace: grace})
+	open := func(t testing.TB, dir string, grace time.Duration) mutated {
+		r, err := host.New(host.Options{StateDir: dir, Grace: grace})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return mutated{r, mutants[name].do}
-	}, runnertest.Properties{Signals: true, Snapshots: true, Modes: true, Symlinks: true, Adds: []string{"TMPDIR"}})
+		return mutated{Runner: r, do: mutants[name].do, faults: mutants[name].faults, dir: dir}
+	}
+	runnertest.Run(t, func(t testing.TB, grace time.Duration) runner.StepRunner {
+		return open(t, t.TempDir(), grace)
+	}, runnertest.Properties{
+		Signals: true, Snapshots: true, Modes: true, Symlinks: true, Adds: []string{"TMPDIR"},
+		Reopen: func(t testing.TB, r runner.StepRunner) runner.StepRunner {
+			m := open(t, r.(mutated).dir, 0)
+			m.reopened = true
+			return m
+		},
+		Damage: damage,
+	})
+}
+
+// damage damages a snapshot of the host runner so that a check of that depth
+// finds it.
+func damage(t testing.TB, r runner.StepRunner, part string, depth runner.CheckDepth) {
+	file := filepath.Join(r.(mutated).dir, "snapshots", part, "workspace", "d", "file")
+	info, err := os.Stat(file)
+	if err == nil {
+		err = os.WriteFile(file, make([]byte, info.Size()), 0)
+	}
+	if err == nil && depth == runner.CheckContents {
+		err = os.Chtimes(file, info.ModTime(), info.ModTime())
+	}
+	if err == nil && depth == runner.CheckExists {
+		err = os.RemoveAll(filepath.Join(r.(mutated).dir, "snapshots", part))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // mutated is a runner with a fault; without one it is the host runner.
 type mutated struct {
 	*host.Runner
 	do execute
+	faults
+	dir      string
+	reopened bool
+}
+
+func (m mutated) KeepSnapshots(ctx context.Context, refs []runner.SnapshotRef) ([]runner.KeptSnapshot, error) {
+	if m.keep == nil {
+		return m.Runner.KeepSnapshots(ctx, refs)
+	}
+	return m.keep(m.Runner, refs)
+}
+
+func (m mutated) CheckSnapshot(ctx context.Context, ref runner.SnapshotRef, depth runner.CheckDepth) error {
+	if m.check == nil {
+		return m.Runner.CheckSnapshot(ctx, ref, depth)
+	}
+	return m.check(m.Runner, ref, depth)
+}
+
+func (m mutated) ReapSnapshots(ctx context.Context, refs []runner.SnapshotRef) error {
+	if m.reap == nil {
+		return m.Runner.ReapSnapshots(ctx, refs)
+	}
+	return m.reap(m, refs)
+}
+
+func (m mutated) IdentifyImage(ctx context.Context, step pipeline.Step) (map[string]string, error) {
+	parts, err := m.Runner.IdentifyImage(ctx, step)
+	if m.identify != nil && err == nil {
+		m.identify(parts)
+	}
+	return parts, err
 }
 
 func (m mutated) Execute(ctx context.Context, sc *runner.StepContext, in runner.ExecutorInput) (runner.StepResult, error) {
