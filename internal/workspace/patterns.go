@@ -53,6 +53,10 @@ func selectRule(pattern string) rule {
 	case strings.HasPrefix(body, "./"):
 		body = body[1:]
 	}
+	// At any depth is what a pattern without a slash means, and that is faster.
+	if name, deep := strings.CutPrefix(body, "**/"); deep && name != "" && !strings.Contains(strings.TrimSuffix(name, "/"), "/") {
+		body = name
+	}
 	return parseRule(sign + body)
 }
 
@@ -137,16 +141,13 @@ func (l *listState) last(t *target, above int) int {
 }
 
 func (r *rule) matches(t *target) bool {
-	if r.dirOnly && !t.isDir || !r.glob.mayEnd(t.name) {
+	switch {
+	case r.dirOnly && !t.isDir:
 		return false
-	}
-	if r.basename {
+	case r.basename:
 		return r.glob.match(t.name)
 	}
-	if !r.glob.mayStart(t.dir) {
-		return false
-	}
-	return r.glob.match(t.join())
+	return r.glob.mayStart(t.dir) && r.glob.mayEnd(t.name) && r.glob.match(t.join())
 }
 
 // wanted reports whether anything below the directory can matter.
