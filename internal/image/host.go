@@ -38,14 +38,14 @@ type Digests interface {
 //	system    the distribution and its version
 //	packages  a digest of the databases of what package managers installed
 //	/a/dir    for each directory that people install tools into by hand, and
-//	          each of extraDirs, a digest of its listing
+//	          each of the paths in extra, a digest of its listing
 //
 // What does not exist has no part. Of the tools only names, modes, sizes, times
 // of modification and targets of links are looked at: to read gigabytes for
 // each run would cost more than the runs, and whatever installs a tool changes
 // one of these. The kernel is none of it, nor is configuration in /etc that no
 // package manager knows of. digests may be nil: then everything is read.
-func Host(ctx context.Context, digests Digests, extraDirs []string) (map[string]string, error) {
+func Host(ctx context.Context, digests Digests, extra []string) (map[string]string, error) {
 	parts := map[string]string{}
 	var err error
 	if parts["system"], err = systemVersion(); err != nil {
@@ -55,7 +55,7 @@ func Host(ctx context.Context, digests Digests, extraDirs []string) (map[string]
 		return nil, fmt.Errorf("find out which packages are installed: %w", err)
 	}
 	dirs := toolDirs()
-	for _, dir := range extraDirs {
+	for _, dir := range extra {
 		dirs = append(dirs, listing{dir, 1})
 	}
 	seen := map[string]string{} // by real path: /bin is often /usr/bin
@@ -152,12 +152,17 @@ type listing struct {
 	levels int
 }
 
-// digest returns a digest of the listing, empty if there is no such directory.
+// digest returns a digest of the listing, empty if there is nothing at the path;
+// of something else than a directory one of its own data.
 // seen holds the digests of directories that were looked at, by real path.
 func (l listing) digest(seen map[string]string) (string, error) {
 	info, err := os.Stat(l.dir)
-	if absent(err) || err == nil && !info.IsDir() {
+	if absent(err) {
 		return "", nil
+	}
+	if err == nil && !info.IsDir() {
+		own := sha256.Sum256(statusOf(info).append(nil))
+		return hex.EncodeToString(own[:]), nil
 	}
 	// The real path is part of it: where everything has the same time, as in the
 	// Nix store, nothing else tells one version from another.

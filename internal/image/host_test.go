@@ -95,11 +95,14 @@ func TestHostFollowsTools(t *testing.T) {
 	}
 }
 
-func TestHostPassesOverWhatIsNoDirectory(t *testing.T) {
+func TestHostPassesOverWhatIsNotThere(t *testing.T) {
 	dir := t.TempDir()
 	file, loop := filepath.Join(dir, "file"), filepath.Join(dir, "loop")
 	must(t, os.WriteFile(file, nil, 0o600), os.Symlink("loop", loop))
-	dirs := []string{filepath.Join(dir, "missing"), file, filepath.Join(file, "below"), loop, "/" + strings.Repeat("x", 5000)}
+	if hostParts(t, nil, file)[file] == "" {
+		t.Error("a file has no part")
+	}
+	dirs := []string{filepath.Join(dir, "missing"), filepath.Join(file, "below"), loop, "/" + strings.Repeat("x", 5000)}
 	parts := hostParts(t, nil, dirs...)
 	for _, d := range dirs {
 		if value, ok := parts[d]; ok {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/strata-ci/strata/internal/image"
 	"github.com/strata-ci/strata/internal/sandbox"
 	"github.com/strata-ci/strata/internal/snapshot"
 	"github.com/strata-ci/strata/pipeline"
@@ -28,6 +29,9 @@ type Options struct {
 	// Private are absolute paths that no step may see, such as the user's home
 	// and Strata's own state.
 	Private []string
+	// Digests remember what was read of the machine: see image.Host. nil reads
+	// it anew.
+	Digests image.Digests
 	// Grace is how long a cancelled step may take to end; 0 is DefaultGrace.
 	Grace time.Duration
 	// ForceCopy makes the runner copy files also where overlays work.
@@ -43,9 +47,10 @@ type Runner struct {
 	seats *seats
 	limit limiter
 
-	driver driver
-	choice Driver
-	grace  time.Duration
+	driver  driver
+	choice  Driver
+	grace   time.Duration
+	digests image.Digests
 }
 
 // New returns a runner, after it has found out by starting a sandbox that this
@@ -55,7 +60,7 @@ func New(opts Options) (*Runner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the container runner's state: %w", err)
 	}
-	r := &Runner{live: live, grace: opts.Grace}
+	r := &Runner{live: live, grace: opts.Grace, digests: opts.Digests}
 	if r.grace == 0 {
 		r.grace = DefaultGrace
 	}

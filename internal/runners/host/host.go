@@ -45,10 +45,10 @@ type Options struct {
 // Runner is the runner "host". Several of them, also in several processes, can
 // share a state directory.
 type Runner struct {
-	state    state
-	grace    time.Duration
-	owner    owner
-	identity identity
+	state   state
+	grace   time.Duration
+	owner   owner
+	digests image.Digests
 }
 
 // New returns a runner. It touches nothing on disk.
@@ -63,10 +63,10 @@ func New(opts Options) (*Runner, error) {
 		opts.Grace = DefaultGrace
 	}
 	return &Runner{
-		state:    state{dir: opts.StateDir},
-		grace:    opts.Grace,
-		owner:    owner{state: state{dir: opts.StateDir}},
-		identity: identity{digests: opts.Digests},
+		state:   state{dir: opts.StateDir},
+		grace:   opts.Grace,
+		owner:   owner{state: state{dir: opts.StateDir}},
+		digests: opts.Digests,
 	}, nil
 }
 

@@ -188,7 +188,6 @@ func TestIdentityIsOfTheStepsTools(t *testing.T) {
 	identify := func(env map[string]string) map[string]string {
 		step := script("true")
 		step.Env = env
-		// A new runner, as a later process would have.
 		parts, err := newRunner(t).IdentifyImage(context.Background(), step)
 		if err != nil {
 			t.Fatal(err)
