@@ -116,6 +116,7 @@ CREATE TABLE layers (
   modes    BLOB NOT NULL,                -- of a copy: see snapshot.Copy
   doomed   INTEGER NOT NULL DEFAULT 0    -- being removed: no snapshot has it
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX layers_doomed ON layers (id) WHERE doomed = 1;
 CREATE TABLE snapshots (
   ref TEXT PRIMARY KEY
 ) STRICT, WITHOUT ROWID;
