@@ -70,12 +70,16 @@ func tryToWrite(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	probe, err := os.CreateTemp(dir, ".probe-*")
+	// One name for all processes: what a killed one leaves is removed by the next.
+	name := filepath.Join(dir, ".probe")
+	probe, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = probe.Write(make([]byte, 4096)) // a block: a full disk takes empty files
-	return errors.Join(err, probe.Close(), os.Remove(probe.Name()))
+	err = errors.Join(err, probe.Close())
+	_ = os.Remove(name) // another process may have done so, or have it open
+	return err
 }
 
 // runsDir returns the directory of the journals, which need not exist.

@@ -33,7 +33,6 @@ const (
 	Kill    Kind = "kill"    // the process gets a SIGKILL
 	Stop    Kind = "stop"    // the process gets a SIGSTOP; the place is never passed
 	Full    Kind = "full"    // ENOSPC there and at every place after it
-	NoSpace Kind = "nospace" // ENOSPC there alone
 	Broken  Kind = "broken"  // EIO there alone
 )
 
@@ -85,7 +84,7 @@ func Point(name string) error {
 		end(syscall.SIGKILL)
 	case Stop:
 		end(syscall.SIGSTOP)
-	case Full, NoSpace:
+	case Full:
 		return fmt.Errorf("%s: %w", name, syscall.ENOSPC)
 	case Broken:
 		return fmt.Errorf("%s: %w", name, syscall.EIO)
