@@ -68,7 +68,9 @@ func (p *Plan) Decide(ctx context.Context, f Facts) error {
 		return err
 	}
 	needed := p.needKeys(order)
-	d := &decider{facts: f, plan: p, earlier: map[StepID][]Earlier{}, causes: map[causeID][]Change{}}
+	d := &decider{
+		facts: f, plan: p, earlier: map[StepID][]Earlier{}, causes: map[causeID][]Change{}, compared: map[inputsID][]Change{},
+	}
 	for _, i := range order {
 		s := &p.Steps[i]
 		s.Key, s.Material, s.Listed, s.above = Key{}, nil, nil, lineage{}

@@ -57,9 +57,6 @@ func compare(before, now *Material) []Change {
 	value(partCPUs, number(before.CPUs), number(now.CPUs))
 	value(partMemory, number(float64(before.Memory)), number(float64(now.Memory)))
 	value(partPlatform, before.Platform, now.Platform)
-	if before.Parent != now.Parent {
-		list = append(list, Change{Component: partParent})
-	}
 	if before.Inputs != now.Inputs || before.AllInputs != now.AllInputs {
 		component := partInput
 		if before.AllInputs || now.AllInputs {
@@ -69,6 +66,9 @@ func compare(before, now *Material) []Change {
 		if !slices.Equal(before.Patterns, now.Patterns) {
 			value(partPatterns, strings.Join(before.Patterns, " "), strings.Join(now.Patterns, " "))
 		}
+	}
+	if before.Parent != now.Parent {
+		list = append(list, Change{Component: partParent})
 	}
 	return list
 }
@@ -265,6 +265,10 @@ func (d *decider) changes(ctx context.Context, s *Step, before *Material) ([]Cha
 // inputChanges compares a step's inputs with those of an earlier result; nil
 // where those are not known any more.
 func (d *decider) inputChanges(ctx context.Context, s *Step, before *Material) ([]Change, error) {
+	id := inputsID{before.Inputs, s.Material.Inputs}
+	if known, ok := d.compared[id]; ok {
+		return known, nil
+	}
 	var was, is []Input
 	if !before.Inputs.IsZero() {
 		list, err := d.facts.Past.Inputs(ctx, before.Inputs)
@@ -276,8 +280,12 @@ func (d *decider) inputChanges(ctx context.Context, s *Step, before *Material) (
 	if s.Listed != nil {
 		is = s.Listed()
 	}
-	return compareInputs(was, is), nil
+	d.compared[id] = compareInputs(was, is)
+	return d.compared[id], nil
 }
+
+// inputsID names two lists of inputs.
+type inputsID struct{ before, now Digest }
 
 // causeID names a step and the key that it had.
 type causeID struct {
@@ -286,7 +294,7 @@ type causeID struct {
 }
 
 // maxCauses bounds how many causes go down a chain of steps.
-const maxCauses = 10 * MaxChanges
+const maxCauses = 2 * MaxChanges
 
 // cause returns why a step has not the key any more that it once had; nil if
 // nothing is known of that result. Of a chain of steps it has those that

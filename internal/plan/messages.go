@@ -69,40 +69,30 @@ func messageNew(last *LastEnd) string {
 	return "no earlier result of it is known"
 }
 
-// messageChanged says what changed first, and where that came from.
+// messageChanged says what changed first, and where that came from. Its own
+// changes come before those of the steps that it builds in.
 func messageChanged(list []Change, allInputs bool) string {
 	if len(list) == 0 {
 		return "it changed"
 	}
-	first, rest := list[0], list[1:]
-	for i, c := range list { // its own changes say more
-		if c.Component != partParent && c.Step == "" {
-			first, rest = c, append(append([]Change{}, list[:i]...), list[i+1:]...)
-			break
+	news := make([]Change, 0, len(list))
+	for i, c := range list { // that a step changed is no news where its cause is listed
+		if c.Component != partParent || i+1 == len(list) || list[i+1].Step == "" {
+			news = append(news, c)
 		}
 	}
-	text := first.Text()
-	if first.Component == partParent {
-		switch {
-		case len(rest) > 0:
-			text, rest = rest[0].Text(), rest[1:]
-		case allInputs:
-			text += "; all files of the workspace count for it, for it has no cache policy and no inputs"
-		}
+	text := news[0].Text()
+	if news[0].Component == partParent && allInputs {
+		text += "; all files of the workspace count for it, for it has no cache policy and no inputs"
 	}
-	for i, c := range rest { // that the parent changed is no news where its cause is listed
-		if c.Component == partParent && i+1 < len(rest) && rest[i+1].Step != "" {
-			rest = append(append([]Change{}, rest[:i]...), rest[i+1:]...)
-			break
-		}
-	}
-	switch len(rest) {
+	switch more := len(news) - 1; more {
 	case 0:
 		return text
 	case 1:
 		return text + ", and 1 more change"
+	default:
+		return fmt.Sprintf("%s, and %d more changes", text, more)
 	}
-	return fmt.Sprintf("%s, and %d more changes", text, len(rest))
 }
 
 // Text says what the change is, in part of a line.

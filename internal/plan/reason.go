@@ -20,10 +20,11 @@ const (
 
 // decider decides about steps, each after its parent.
 type decider struct {
-	facts   Facts
-	plan    *Plan
-	earlier map[StepID][]Earlier
-	causes  map[causeID][]Change
+	facts    Facts
+	plan     *Plan
+	earlier  map[StepID][]Earlier
+	causes   map[causeID][]Change
+	compared map[inputsID][]Change
 }
 
 func (d *decider) id(s *Step) StepID {
