@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 
+	"github.com/strata-ci/strata/internal/records"
 	"github.com/strata-ci/strata/internal/runners/container"
 	"github.com/strata-ci/strata/internal/sandbox"
 )
@@ -12,7 +13,12 @@ import (
 // isolation tries the container runner with a real step.
 func isolation(ctx context.Context, home string) []finding {
 	f := finding{Name: "runner container", OK: true, Detail: "works: every step in namespaces of its own"}
-	c, err := container.New(container.Options{StateDir: filepath.Join(home, "containers"), Private: privatePaths(home)})
+	db, err := records.Open(home, records.Options{})
+	var c *container.Runner
+	if err == nil {
+		defer db.Close() //nolint:errcheck // what was committed stays
+		c, err = container.New(container.Options{StateDir: filepath.Join(home, "containers"), Private: privatePaths(home), Records: db})
+	}
 	if err == nil {
 		err = errors.Join(try(ctx, c), c.Close())
 	}

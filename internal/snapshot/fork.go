@@ -74,7 +74,7 @@ func (f *Fork) Lowers(tree Tree, at string, base ...string) ([]string, error) {
 }
 
 // emptyDir returns a directory that stays empty.
-func (s *Store) emptyDir() string { return filepath.Join(s.dir, "empty") }
+func (s *Store) emptyDir() string { return filepath.Join(s.live.dir, "empty") }
 
 // Overlay adds a mount over lowers at a path of a tree. Mounts are to be made
 // in the order in which they were added, the tree's root first.
@@ -167,8 +167,13 @@ func (f *Fork) layers() ([]*layer, error) {
 func (f *Fork) tooLong(changed []Overlay) bool {
 	names := 0
 	for _, o := range changed {
-		one := len(filepath.Join("layers/1234567", string(o.Tree), o.At)) + len(":")
-		names = max(names, one*(len(o.Lowers)+1))
+		one := len(filepath.Join("layers/1234567.1234567", string(o.Tree), o.At)) + len(":")
+		for _, lower := range o.Lowers {
+			if rel, ok := strings.CutPrefix(lower, f.store.layersDir()); ok {
+				one += len("layers") + len(rel) + len(":")
+			}
+		}
+		names = max(names, one)
 	}
 	return len(f.chain)+1 > f.store.maxLayers || names > maxNames
 }

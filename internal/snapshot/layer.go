@@ -11,17 +11,52 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/strata-ci/strata/internal/filelock"
 	"github.com/strata-ci/strata/internal/filetree"
+	"github.com/strata-ci/strata/pipeline"
 )
 
 // layer is a directory that never changes any more.
 type layer struct {
-	dir   string
-	modes filetree.Modes // of a [Copy]: those that differ from the directory's
-	users int            // snapshots and forks; the store's lock guards it
+	id, dir string
+	modes   filetree.Modes // of a [Copy]: those that differ from the directory's
+
+	// The store's lock guards these.
+	users int // snapshots and forks
+	kept  bool
+	bytes pipeline.Bytes // of a kept one
+	lock  *os.File       // of a kept one: holds it against removal by other processes
 
 	mu    sync.Mutex
 	known map[string]sight // by tree and path
+}
+
+// hold locks the layer against removal by other processes. It reports false if
+// one is removing it. The lock is the directory's own: it needs no other file,
+// and goes where the directory goes.
+func (l *layer) hold() (held bool, err error) {
+	if l.lock != nil {
+		return true, nil
+	}
+	f, err := os.OpenFile(l.dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return false, err
+	}
+	held, err = filelock.Try(f, filelock.Shared)
+	if !held {
+		return false, errors.Join(err, f.Close())
+	}
+	l.lock = f
+	return true, nil
+}
+
+func (l *layer) unlock() error {
+	if l.lock == nil {
+		return nil
+	}
+	f := l.lock
+	l.lock = nil
+	return f.Close()
 }
 
 // sight is what a layer shows at a path.

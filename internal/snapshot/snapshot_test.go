@@ -4,11 +4,13 @@ package snapshot_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/strata-ci/strata/internal/filetree"
+	"github.com/strata-ci/strata/internal/records"
 	"github.com/strata-ci/strata/internal/sandbox"
 	"github.com/strata-ci/strata/internal/snapshot"
 	"github.com/strata-ci/strata/internal/snapshot/snapshottest"
@@ -36,18 +38,47 @@ func TestCopies(t *testing.T) {
 	}, snapshottest.Properties{})
 }
 
-func open(t testing.TB, dir string) *snapshot.Store {
+// store is one of a process: with records that it has opened itself.
+type store struct {
+	*snapshot.Store
+	records *records.DB
+	ended   *bool
+}
+
+func open(t testing.TB, dir string) store {
 	t.Helper()
-	s, err := snapshot.Open(dir)
+	db, err := records.Open(dir+"-records", records.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	opened, err := snapshot.Open(dir, db)
+	if err != nil {
+		t.Fatal(errors.Join(err, db.Close()))
+	}
+	s := store{opened, db, new(bool)}
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	return s
+}
+
+func (s store) Close() error {
+	if *s.ended {
+		return nil
+	}
+	*s.ended = true
+	return errors.Join(s.Store.Close(), s.records.Close())
+}
+
+func (s store) Crash() {
+	if *s.ended {
+		return
+	}
+	*s.ended = true
+	s.Abandon()
+	_ = s.records.Close() // what is committed stays
 }
 
 // mounts are a fork's.
@@ -57,7 +88,7 @@ func (m mounts) Mounts() []sandbox.Mount { return m }
 
 // layers is the driver that stacks layers.
 type layers struct {
-	*snapshot.Store
+	store
 	image snapshottest.Image
 }
 
@@ -104,7 +135,7 @@ func (d layers) mounts(f *snapshot.Fork) (list mounts, err error) {
 
 // copies is the driver that copies trees.
 type copies struct {
-	*snapshot.Store
+	store
 	image snapshottest.Image
 }
 

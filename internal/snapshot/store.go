@@ -3,6 +3,7 @@
 package snapshot
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/strata-ci/strata/internal/records"
 	"github.com/strata-ci/strata/runner"
 )
 
@@ -27,43 +29,67 @@ const (
 	Workspace Tree = "workspace"
 )
 
-// Store is a directory of layers, and the snapshots that they make up.
+// Store is a directory of layers, and the snapshots that they make up. Many
+// processes may have the same directory open.
 type Store struct {
 	dir       string
+	db        *records.DB
 	cleaner   *cleaner
 	maxLayers int
+	foundDead bool
+	keeping   chan struct{} // holds an element while Keep works
+
+	entry sync.Mutex // guards live
+	live  *live      // nil until something is made
 
 	mu        sync.Mutex
-	snapshots map[runner.SnapshotRef][]*layer // topmost first
-	made      int                             // forks and layers so far: their directories' names
+	snapshots map[runner.SnapshotRef]*snapshot // made by this process
+	layers    map[string]*layer                // those in use, by ID
+	made      int                              // forks and layers so far: their directories' names
+	checked   map[string]*verdict              // by layer
 }
 
-// Open makes a store in dir, a directory of this process alone. Whatever is in
-// it is of no use after Close or after the process.
-func Open(dir string) (*Store, error) {
-	for _, sub := range []string{"layers", "active", "empty"} {
-		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
-			return nil, runner.AsInfra("open the snapshot store", err)
+// snapshot is a name of layers.
+type snapshot struct {
+	chain []*layer // topmost first
+	kept  bool     // it is in the records, too
+}
+
+// Open opens the store in dir, and removes what killed processes left there.
+// After another boot of the machine, or with new records in place of others, it
+// looks at everything (see [Store.Sweep]). With read-only records it writes
+// nothing, and neither does the store: it can only look at snapshots.
+func Open(dir string, db *records.DB) (*Store, error) {
+	s := &Store{
+		dir: dir, db: db, cleaner: startCleaner(), maxLayers: MaxLayers, keeping: make(chan struct{}, 1),
+		snapshots: map[runner.SnapshotRef]*snapshot{}, layers: map[string]*layer{}, checked: map[string]*verdict{},
+	}
+	if db.ReadOnly() {
+		return s, nil
+	}
+	if err := s.sweepAtOpen(); err != nil {
+		return nil, errors.Join(runner.AsInfra("open the snapshot store", err), s.cleaner.close())
+	}
+	return s, nil
+}
+
+// Close removes what this process has made and not kept, and waits until it is
+// gone. No other method may be called after it.
+func (s *Store) Close() error {
+	var errs []error
+	for _, l := range s.layers {
+		if l.kept {
+			errs = append(errs, l.unlock())
+			continue
 		}
+		s.cleaner.remove(l.dir)
+		errs = append(errs, l.unlock())
 	}
-	return &Store{dir: dir, cleaner: startCleaner(), maxLayers: MaxLayers, snapshots: map[runner.SnapshotRef][]*layer{}}, nil
-}
-
-// Close waits until what is to be removed is gone. No other method may be
-// called after it.
-func (s *Store) Close() error { return s.cleaner.close() }
-
-// ActiveDir returns the directory of what is in use now and no snapshot's.
-func (s *Store) ActiveDir() string { return filepath.Join(s.dir, "active") }
-
-// Remove removes snapshots and the layers that no other snapshot and no fork
-// needs, and returns when the disk is free of them. Names that do not exist are
-// no error.
-func (s *Store) Remove(refs ...runner.SnapshotRef) error {
-	for _, ref := range refs {
-		s.release(s.replace(ref, nil))
+	errs = append(errs, s.cleaner.close())
+	if s.live != nil {
+		errs = append(errs, s.live.close())
 	}
-	return s.Wait()
+	return errors.Join(errs...)
 }
 
 // Wait returns when all that forks and snapshots have left is removed, with
@@ -82,21 +108,23 @@ func (s *Store) acquire(ref runner.SnapshotRef) ([]*layer, error) {
 		return nil, nil
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	layers, ok := s.snapshots[ref]
-	if !ok {
-		return nil, &runner.InfraError{
-			Op: "start from the snapshot " + string(ref), Kind: runner.KindSnapshot,
-			Err: errors.New("it does not exist any more: run the step that makes it again"),
+	if own, ok := s.snapshots[ref]; ok {
+		defer s.mu.Unlock()
+		for _, l := range own.chain {
+			l.users++
 		}
+		return own.chain, nil
 	}
-	for _, l := range layers {
-		l.users++
+	s.mu.Unlock()
+	chain, err := s.acquireKept(context.Background(), ref)
+	if err != nil {
+		return nil, asSnapshotError("start from the snapshot "+string(ref), err)
 	}
-	return layers, nil
+	return layersOf(chain), nil
 }
 
-// release gives layers up and has those removed that nobody else uses.
+// release gives layers up and has those removed that nobody else uses and that
+// are not kept.
 func (s *Store) release(layers []*layer) {
 	for _, dir := range s.unused(layers) {
 		s.cleaner.remove(dir)
@@ -107,34 +135,42 @@ func (s *Store) unused(layers []*layer) (dirs []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range layers {
-		if l.users--; l.users == 0 {
+		if l.users--; l.users > 0 {
+			continue
+		}
+		delete(s.layers, l.id)
+		_ = l.unlock() // of a directory, which was only read
+		if !l.kept {
 			dirs = append(dirs, l.dir)
 		}
 	}
 	return dirs
 }
 
-// replace gives layers, which may be none, the name of ref, and returns those
-// that had it before.
+// replace gives layers the name of ref, and returns those that had it before.
 func (s *Store) replace(ref runner.SnapshotRef, layers []*layer) (old []*layer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old = s.snapshots[ref]
-	delete(s.snapshots, ref)
-	if layers == nil {
-		return old
+	if before, ok := s.snapshots[ref]; ok {
+		old = before.chain
 	}
 	for _, l := range layers {
 		l.users++
+		s.layers[l.id] = l
 	}
-	s.snapshots[ref] = layers
+	s.snapshots[ref] = &snapshot{chain: layers}
 	return old
 }
 
 // newLayer makes a directory, which the caller will not use any more, a layer.
 func (s *Store) newLayer(from string) (*layer, error) {
-	l := &layer{dir: filepath.Join(s.dir, "layers", s.newName()), known: map[string]sight{}}
+	l := s.layer(s.live.token + "." + s.newName())
 	return l, os.Rename(from, l.dir)
+}
+
+// layer returns a layer that is not used yet.
+func (s *Store) layer(id string) *layer {
+	return &layer{id: id, dir: filepath.Join(s.layersDir(), id), known: map[string]sight{}}
 }
 
 // newName returns a short name: it is repeated for every layer in the options
@@ -160,8 +196,11 @@ func (s *Store) branch(parent runner.SnapshotRef) (branch, error) {
 			return branch{}, err
 		}
 	}
-	b := branch{store: s, dir: filepath.Join(s.ActiveDir(), s.newName())}
-	var err error
+	l, err := s.enter()
+	if err != nil {
+		return branch{}, runner.AsInfra("fork a snapshot", err)
+	}
+	b := branch{store: s, dir: filepath.Join(l.dir, "active", s.newName())}
 	if b.chain, err = s.acquire(parent); err != nil {
 		return b, err
 	}

@@ -13,15 +13,25 @@ import (
 	"github.com/strata-ci/strata/pipeline"
 )
 
-// Usage returns the disk blocks that the store's files occupy, each inode
-// counted once.
+// Usage returns the disk blocks that layers and forks of all processes occupy,
+// each inode counted once.
 func (s *Store) Usage() (pipeline.Bytes, error) {
 	if err := s.Wait(); err != nil {
 		return 0, err
 	}
 	u := usage{seen: map[inode]bool{}}
-	err := u.add(s.dir)
-	return u.total, err
+	for _, pattern := range []string{filepath.Join(s.layersDir(), "*"), filepath.Join(s.liveDir(), livePrefix+"*", "*", "*")} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil {
+			return 0, err
+		}
+		for _, path := range paths {
+			if err := u.add(path); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return u.total, nil
 }
 
 type inode struct{ dev, ino uint64 }

@@ -17,13 +17,13 @@ import (
 )
 
 // spec puts together what the step sees.
-func (r *Runner) spec(in runner.ExecutorInput, a args, fork fork) (sandbox.Spec, error) {
-	limits, err := r.limit.limits(in.Step.Resources)
+func (r *Runner) spec(in runner.ExecutorInput, a args, m *machine, fork fork) (sandbox.Spec, error) {
+	limits, err := r.limits(in.Step.Resources)
 	if err != nil {
 		return sandbox.Spec{}, &runner.InfraError{Op: "limit the step", Kind: runner.KindUnsupported, Err: err}
 	}
 	spec := sandbox.Spec{
-		Base: r.live.dir, Mounts: fork.mounts(),
+		Base: filepath.Clean(r.opts.StateDir), Mounts: fork.mounts(),
 		Argv: in.Step.Command.Argv(), Env: withDefaults(in.Env),
 		Dir:            filepath.Join("/workspace", filepath.FromSlash(in.Dir)),
 		Hostname:       "strata",
@@ -64,7 +64,7 @@ func (r *Runner) supervise(ctx context.Context, sc *runner.StepContext, in runne
 	if err != nil {
 		return runner.StepResult{}, nil, runner.AsInfra("make pipes", err)
 	}
-	stop := newStopper(ctx, sc.Kill, in.Timeout, r.grace)
+	stop := newStopper(ctx, sc.Kill, in.Timeout, r.opts.Grace)
 	go stop.watch(out.failed)
 	result, runErr := cell.Run(stop.abandon, spec, out.ends(), sandbox.Control{Terminate: stop.terminate, Kill: stop.kill})
 	stop.end()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/strata-ci/strata/internal/image"
+	"github.com/strata-ci/strata/internal/records"
 	"github.com/strata-ci/strata/internal/sandbox"
 	"github.com/strata-ci/strata/internal/snapshot"
 	"github.com/strata-ci/strata/pipeline"
@@ -24,8 +25,11 @@ const DefaultGrace = 10 * time.Second
 
 // Options says where a runner keeps its things.
 type Options struct {
-	// StateDir is a directory of the runner's own.
+	// StateDir is a directory of the runner's own, shared by all processes.
 	StateDir string
+	// Records are those of the state directory. The runner does not close them.
+	// With read-only ones it writes nothing, and can only look at snapshots.
+	Records *records.DB
 	// Private are absolute paths that no step may see, such as the user's home
 	// and Strata's own state.
 	Private []string
@@ -39,72 +43,57 @@ type Options struct {
 }
 
 // Runner is the container runner. It implements runner.StepRunner,
-// runner.SnapshotReaper, runner.SnapshotSharer, runner.StepValidator and io.Closer.
+// runner.SnapshotReaper, runner.SnapshotKeeper, runner.SnapshotChecker,
+// runner.SnapshotSharer, runner.StepValidator and io.Closer.
 type Runner struct {
-	live  *live
-	store *snapshot.Store
-	image *hostImage
-	seats *seats
-	limit limiter
-
-	driver  driver
+	opts    Options
+	store   *snapshot.Store
+	machine lazy[*machine]
+	limit   lazy[limiter]
 	choice  Driver
-	grace   time.Duration
-	digests image.Digests
 }
 
-// New returns a runner, after it has found out by starting a sandbox that this
-// machine can run it. The error says what stands in the way.
+// New returns a runner for a machine that is known to be able to run it: by
+// starting a sandbox, or because that was done since the machine was started.
+// The error says what stands in the way. What killed processes left is removed.
 func New(opts Options) (*Runner, error) {
-	live, err := openLive(filepath.Join(opts.StateDir, "live"))
+	if opts.Grace == 0 {
+		opts.Grace = DefaultGrace
+	}
+	store, err := snapshot.Open(filepath.Clean(opts.StateDir), opts.Records)
 	if err != nil {
 		return nil, fmt.Errorf("open the container runner's state: %w", err)
 	}
-	r := &Runner{live: live, grace: opts.Grace, digests: opts.Digests}
-	if r.grace == 0 {
-		r.grace = DefaultGrace
-	}
-	if err := r.open(opts); err != nil {
-		return nil, errors.Join(err, live.close())
+	r := &Runner{opts: opts, store: store}
+	r.machine.open = r.startMachine
+	r.limit.open = openLimiter
+	if err := r.prepare(); err != nil {
+		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
 }
 
-func (r *Runner) open(opts Options) (err error) {
-	if r.store, err = snapshot.Open(r.live.dir); err != nil {
-		return err
-	}
-	r.image, err = openHostImage(opts.StateDir, opts.Private)
-	if err != nil {
-		return fmt.Errorf("describe this machine as an image: %w", err)
-	}
-	scratch := filepath.Join(r.live.dir, "scratch")
-	if err := os.Mkdir(scratch, 0o755); err != nil {
-		return err
-	}
-	if r.limit, err = openLimiter(); err != nil {
-		return err
-	}
-	r.seats = &seats{config: sandbox.Config{Scratch: scratch, Cgroups: r.limit.cgroups}, dir: r.store.ActiveDir()}
-	seat, err := r.seats.take()
-	if err != nil {
-		return err
-	}
-	err = r.chooseDriver(opts, seat.cell)
-	return errors.Join(err, r.seats.put(seat))
-}
-
-func (r *Runner) chooseDriver(opts Options, cell *sandbox.Cell) (err error) {
-	r.choice = Driver{Name: driverCopies, Reason: "that was asked for"}
-	if !opts.ForceCopy {
-		if r.choice, err = tryOverlay(cell, r.store.ActiveDir(), opts.StateDir, r.image); err != nil {
+// prepare finds out how this machine forks a step from its parent. It starts a
+// sandbox only if that is not known. With read-only records it may stay so.
+func (r *Runner) prepare() error {
+	if r.store.FoundDead() { // with a killed process's control groups
+		if _, err := r.limit.get(); err != nil {
 			return err
 		}
 	}
-	if r.choice.Name == driverCopies {
-		r.driver = &copies{store: r.store, image: r.image}
-	} else {
-		r.driver = &overlays{store: r.store, image: r.image, points: filepath.Join(r.live.dir, "points")}
+	probe, err := newProbe(r.opts)
+	if err != nil {
+		return fmt.Errorf("look at this machine: %w", err)
+	}
+	if known, ok := probe.recall(); ok || r.opts.Records.ReadOnly() {
+		r.choice = known
+		return nil
+	}
+	if err := r.try(); err != nil {
+		return err
+	}
+	if err := probe.remember(r.choice); err != nil {
+		return fmt.Errorf("write down what this machine can do: %w", err)
 	}
 	return nil
 }
@@ -112,10 +101,14 @@ func (r *Runner) chooseDriver(opts Options, cell *sandbox.Cell) (err error) {
 // Driver tells how the runner forks a step from its parent on this machine.
 func (r *Runner) Driver() Driver { return r.choice }
 
-// Close ends the runner's supervising processes and removes all snapshots. No
-// step may run any more.
+// Close ends the runner's supervising processes and removes all snapshots that
+// are not kept. No step may run any more.
 func (r *Runner) Close() error {
-	return errors.Join(r.seats.close(), r.store.Close(), r.live.close())
+	var err error
+	if m, ok := r.machine.peek(); ok {
+		err = m.seats.close()
+	}
+	return errors.Join(err, r.store.Close())
 }
 
 // Name is the runner's name.
@@ -136,19 +129,13 @@ func (r *Runner) SnapshotFormat() string {
 	return SnapshotFormat
 }
 
-// ReapSnapshots removes snapshots and the layers that only they used. Seats may
-// still have them mounted, and with that their disk space, so they end first.
-func (r *Runner) ReapSnapshots(_ context.Context, refs []runner.SnapshotRef) error {
-	return errors.Join(r.seats.close(), r.store.Remove(refs...))
-}
-
 // ValidateStep checks what CheckStep does, and whether this machine can apply
 // the step's limits.
 func (r *Runner) ValidateStep(step pipeline.Step) error {
 	if err := CheckStep(step); err != nil {
 		return err
 	}
-	_, err := r.limit.limits(step.Resources)
+	_, err := r.limits(step.Resources)
 	return err
 }
 
@@ -160,31 +147,56 @@ func (r *Runner) Execute(ctx context.Context, sc *runner.StepContext, in runner.
 	if err := ctx.Err(); err != nil {
 		return runner.StepResult{}, err
 	}
-	seat, err := r.seats.take()
+	m, seat, err := r.takeSeat()
 	if err != nil {
-		return runner.StepResult{}, &runner.InfraError{Op: "start a sandbox", Kind: runner.KindUnsupported, Err: err}
+		return runner.StepResult{}, err
 	}
-	fork, result, err := r.inSeat(ctx, sc, in, seat)
+	fork, result, err := r.inSeat(ctx, sc, in, m, seat)
 	if fork != nil {
 		defer fork.Discard()
 	}
-	err = errors.Join(err, r.seats.put(seat))
+	err = errors.Join(err, m.seats.put(seat))
 	if err == nil && !result.Passed() {
-		err = r.diskFull()
+		err = m.diskFull()
 	}
-	if err == nil && in.Cache.Action == runner.MissBuildAs && result.Passed() {
-		if err := fork.Commit(in.Cache.Ref); err != nil {
-			return runner.StepResult{}, err
+	if err != nil || !commits(in.Cache, result.Passed()) {
+		return result, err
+	}
+	if err := fork.Commit(in.Cache.Ref); err != nil {
+		return runner.StepResult{}, err
+	}
+	result.Snapshot = in.Cache.Ref
+	return result, nil
+}
+
+// commits reports whether what a step has left becomes a snapshot.
+func commits(decision runner.CacheDecision, passed bool) bool {
+	if passed {
+		return decision.Action == runner.MissBuildAs
+	}
+	return decision.KeepFailed
+}
+
+// takeSeat returns a place to run a step in, on the machine that this starts.
+// Where that is not possible, it is not known any more to be.
+func (r *Runner) takeSeat() (*machine, *seat, error) {
+	m, err := r.machine.get()
+	if err == nil {
+		var s *seat
+		if s, err = m.seats.take(); err == nil {
+			return m, s, nil
 		}
-		result.Snapshot = in.Cache.Ref
-		return result, nil
 	}
-	return result, err
+	err = errors.Join(err, forget(r.opts.StateDir))
+	if runner.IsDiskFull(err) {
+		return nil, nil, runner.AsInfra("start a sandbox", err)
+	}
+	return nil, nil, &runner.InfraError{Op: "start a sandbox", Kind: runner.KindUnsupported, Err: err}
 }
 
 // inSeat runs the step in a fork, which the caller commits or discards, also
 // with an error.
-func (r *Runner) inSeat(ctx context.Context, sc *runner.StepContext, in runner.ExecutorInput, seat *seat) (fork, runner.StepResult, error) {
+func (r *Runner) inSeat(ctx context.Context, sc *runner.StepContext, in runner.ExecutorInput, m *machine, seat *seat) (fork, runner.StepResult, error) {
 	a, err := parseArgs(in.Step.RunnerArgs)
 	if err != nil {
 		return nil, runner.StepResult{}, &runner.InfraError{Op: "read runner_args", Kind: runner.KindUnsupported, Err: err}
@@ -192,22 +204,28 @@ func (r *Runner) inSeat(ctx context.Context, sc *runner.StepContext, in runner.E
 	if a.Nested && os.Geteuid() == 0 {
 		sc.Notice(`"nested" lets this step become root on the machine, since root runs Strata: ordinary users' steps cannot`)
 	}
-	fork, err := r.driver.fork(ctx, in, a.HostPaths, seat)
+	fork, err := m.driver.fork(ctx, in, a.HostPaths, seat)
 	if err != nil {
 		return nil, runner.StepResult{}, err
 	}
-	spec, err := r.spec(in, a, fork)
+	spec, err := r.spec(in, a, m, fork)
 	if err != nil {
 		return fork, runner.StepResult{}, err
 	}
 	result, changed, err := r.supervise(ctx, sc, in, seat.cell, spec)
+	var failed *sandbox.Error
+	if errors.As(err, &failed) && failed.Stage != sandbox.StageStart {
+		err = errors.Join(err, forget(r.opts.StateDir)) // what is known of the machine may be wrong
+	}
 	return fork, result, errors.Join(err, fork.surrender(changed))
 }
 
 var (
-	_ runner.StepRunner     = (*Runner)(nil)
-	_ runner.SnapshotReaper = (*Runner)(nil)
-	_ runner.SnapshotSharer = (*Runner)(nil)
-	_ runner.StepValidator  = (*Runner)(nil)
-	_ io.Closer             = (*Runner)(nil)
+	_ runner.StepRunner      = (*Runner)(nil)
+	_ runner.SnapshotReaper  = (*Runner)(nil)
+	_ runner.SnapshotKeeper  = (*Runner)(nil)
+	_ runner.SnapshotChecker = (*Runner)(nil)
+	_ runner.SnapshotSharer  = (*Runner)(nil)
+	_ runner.StepValidator   = (*Runner)(nil)
+	_ io.Closer              = (*Runner)(nil)
 )

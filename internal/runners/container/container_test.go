@@ -7,10 +7,11 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strings"
+	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/strata-ci/strata/internal/records"
 	"github.com/strata-ci/strata/internal/sandbox"
 	"github.com/strata-ci/strata/pipeline"
 	"github.com/strata-ci/strata/runner"
@@ -42,17 +43,48 @@ func conform(t *testing.T, opts Options, props runnertest.Properties) {
 	runnertest.Run(t, func(t testing.TB, grace time.Duration) runner.StepRunner {
 		opts := opts
 		opts.StateDir, opts.Grace = t.TempDir(), grace
-		r, err := New(opts)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := r.Close(); err != nil {
-				t.Errorf("close the runner: %v", err)
-			}
-		})
-		return r
+		return open(t, opts)
 	}, props)
+}
+
+// open opens a runner as a process of its own does: with records that it has
+// opened itself.
+func open(t testing.TB, opts Options) *Runner {
+	t.Helper()
+	opts.Records = openRecords(t, opts.StateDir)
+	r, err := New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if r.store != nil {
+			end(t, r)
+		}
+	})
+	return r
+}
+
+// end closes a runner before the test ends.
+func end(t testing.TB, r *Runner) {
+	t.Helper()
+	if err := r.Close(); err != nil {
+		t.Errorf("close the runner: %v", err)
+	}
+	r.store = nil
+}
+
+func openRecords(t testing.TB, state string) *records.DB {
+	t.Helper()
+	db, err := records.Open(filepath.Join(state, "records"), records.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return db
 }
 
 func properties(t *testing.T) runnertest.Properties {
@@ -70,30 +102,20 @@ func properties(t *testing.T) runnertest.Properties {
 	}
 }
 
-// leftovers lists the forks that still exist; those of seats are kept on purpose.
+// leftovers lists the forks that still exist.
 func (r *Runner) leftovers(t *testing.T) []string {
 	if err := r.store.Wait(); err != nil {
 		t.Error(err)
 	}
-	entries, err := os.ReadDir(r.store.ActiveDir())
+	left, err := filepath.Glob(filepath.Join(r.opts.StateDir, "live", "*", "active", "*"))
 	if err != nil {
 		t.Error(err)
-	}
-	var left []string
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), "seat-") {
-			left = append(left, e.Name())
-		}
 	}
 	return left
 }
 
 func BenchmarkChain(b *testing.B) {
-	r, err := New(Options{StateDir: b.TempDir(), Private: []string{"/root"}})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer r.Close()
+	r := open(b, Options{StateDir: b.TempDir(), Private: []string{"/root"}})
 	var out bytes.Buffer
 	sc := &runner.StepContext{Stdout: &out, Stderr: &out, Notice: func(string) {}}
 	var parent runner.SnapshotRef

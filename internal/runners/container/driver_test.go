@@ -3,6 +3,7 @@
 package container
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -56,6 +57,29 @@ func TestHelperStateOnAnOverlay(t *testing.T) {
 	if out := l.must("cat file /root/file /var/tmp/file", from("parent")); out != "1\n2\n3\n" {
 		t.Errorf("the child sees %q", out)
 	}
+	wrongKnowledge(t, l.runner.opts)
+}
+
+// wrongKnowledge is a machine that does not do what was written down of it.
+func wrongKnowledge(t *testing.T, opts Options) {
+	t.Helper()
+	file := probePath(opts.StateDir)
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, bytes.Replace(data, []byte(`"copies"`), []byte(`"overlay"`), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l := newLab(t, opts)
+	if _, _, err := l.sh("true"); err == nil {
+		t.Fatal("an overlay works here")
+	}
+	next := newLab(t, opts)
+	if d := next.runner.Driver(); d.Name != "copies" {
+		t.Errorf("the driver is still %+v", d)
+	}
+	next.must("true")
 }
 
 func mountOverlay(t *testing.T) string {

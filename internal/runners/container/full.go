@@ -16,16 +16,16 @@ const fullBelow = 128 << 10
 
 // diskFull returns an error if the file system of the steps' layers is full.
 // Then a command that failed says nothing about itself.
-func (r *Runner) diskFull() error {
+func (m *machine) diskFull() error {
 	var fs unix.Statfs_t
-	if err := unix.Statfs(r.live.dir, &fs); err != nil {
-		return runner.AsInfra("look for free space in "+r.live.dir, err)
+	if err := unix.Statfs(m.dir, &fs); err != nil {
+		return runner.AsInfra("look for free space in "+m.dir, err)
 	}
 	if fs.Bavail*uint64(fs.Bsize) >= fullBelow {
 		return nil
 	}
 	return &runner.InfraError{
 		Op: "run the command", Kind: runner.KindDiskFull,
-		Err: fmt.Errorf("the file system of %s is full: %w", r.live.dir, unix.ENOSPC),
+		Err: fmt.Errorf("the file system of %s is full: %w", m.dir, unix.ENOSPC),
 	}
 }

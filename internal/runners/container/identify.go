@@ -12,7 +12,7 @@ import (
 
 // IdentifyImage is Identify with the runner's own digests.
 func (r *Runner) IdentifyImage(ctx context.Context, step pipeline.Step) (map[string]string, error) {
-	return Identify(ctx, r.digests, step)
+	return Identify(ctx, r.opts.Digests, step)
 }
 
 // Identify tells one state of the step's image from another. The only image so

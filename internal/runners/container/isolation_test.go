@@ -34,16 +34,7 @@ func newLab(t *testing.T, opts Options) *lab {
 	if opts.StateDir == "" {
 		opts.StateDir = t.TempDir()
 	}
-	r, err := New(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := r.Close(); err != nil {
-			t.Errorf("close the runner: %v", err)
-		}
-	})
-	return &lab{T: t, runner: r}
+	return &lab{T: t, runner: open(t, opts)}
 }
 
 // sh runs a script and returns its output and result.
@@ -190,6 +181,7 @@ func TestKilledOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := newLab(t, Options{StateDir: state})
+	other.must("true") // before its first step, a runner has no directory
 	dirs := func() []string {
 		found, err := filepath.Glob(filepath.Join(state, "live", "run-*"))
 		if err != nil {
@@ -205,11 +197,11 @@ func TestKilledOwner(t *testing.T) {
 	}
 	_ = cmd.Wait()
 	next := newLab(t, Options{StateDir: state})
+	next.must("true")
 	if n := len(dirs()); n != 2 {
 		t.Errorf("there are %d directories of live processes, want those of the two that live", n)
 	}
 	other.must("true")
-	next.must("true")
 }
 
 func TestHelperOwner(t *testing.T) {
@@ -217,10 +209,7 @@ func TestHelperOwner(t *testing.T) {
 	if state == "" {
 		return // it is for TestKilledOwner to start
 	}
-	r, err := New(Options{StateDir: state})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := open(t, Options{StateDir: state})
 	_, _ = r.Execute(context.Background(), &runner.StepContext{Stdout: os.Stdout, Stderr: os.Stdout, Notice: func(string) {}}, runner.ExecutorInput{
 		Step: pipeline.Step{Name: "s", Command: pipeline.Command{Shell: "mkdir -p /opt/x; chmod 000 /opt/x; echo ready; sleep 1000"}}, RunID: "r", StepID: "r.s",
 	})

@@ -28,9 +28,6 @@ func openLimiter() (limiter, error) {
 
 // limits returns a step's limits, or why they cannot be kept here.
 func (l limiter) limits(r *pipeline.Resources) (sandbox.Limits, error) {
-	if r == nil || *r == (pipeline.Resources{}) {
-		return sandbox.Limits{}, nil
-	}
 	limits := sandbox.Limits{CPUs: r.CPUs, Memory: int64(r.Memory)}
 	if l.err != nil {
 		return limits, fmt.Errorf("this machine cannot limit a step: %w", l.err)

@@ -19,22 +19,8 @@ func execute(r *Runner, step pipeline.Step) (runner.StepResult, error) {
 	return r.Execute(context.Background(), sc, runner.ExecutorInput{Step: step, RunID: "r", StepID: "s"})
 }
 
-func openRunner(t *testing.T) *Runner {
-	t.Helper()
-	r, err := New(Options{StateDir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return r
-}
-
 func TestOutOfMemory(t *testing.T) {
-	r := openRunner(t)
+	r := open(t, Options{StateDir: t.TempDir()})
 	step := pipeline.Step{Command: pipeline.Command{Shell: "dd if=/dev/zero of=/dev/null bs=64M count=1 || exit 3; exit 4"}}
 	res, err := execute(r, step)
 	if err != nil || res.ExitCode != 4 || res.OutOfMemory {
@@ -51,8 +37,8 @@ func TestOutOfMemory(t *testing.T) {
 }
 
 func TestLimitsWithoutControlGroups(t *testing.T) {
-	r := openRunner(t)
-	r.limit = limiter{err: errors.New("there are no control groups")}
+	r := open(t, Options{StateDir: t.TempDir()})
+	r.limit = lazy[limiter]{made: true, it: limiter{err: errors.New("there are no control groups")}}
 	step := pipeline.Step{Command: pipeline.Command{Shell: "exit 0"}, Resources: &pipeline.Resources{}}
 	if res, err := execute(r, step); err != nil || !res.Passed() {
 		t.Errorf("without limits: %+v, %v", res, err)

@@ -3,11 +3,12 @@
 package snapshottest
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,12 +22,20 @@ import (
 	"github.com/strata-ci/strata/runner"
 )
 
-// Driver is an open store that keeps snapshots in one way.
+// Driver is an open store that keeps snapshots in one way. A test opens several
+// on one directory, as processes do.
 type Driver interface {
 	// Fork starts a fork of a parent, or of the image for the empty name.
 	Fork(parent runner.SnapshotRef) (Fork, error)
 	Remove(refs ...runner.SnapshotRef) error
 	Usage() (pipeline.Bytes, error)
+	Keep(ctx context.Context, refs []runner.SnapshotRef) ([]runner.KeptSnapshot, error)
+	Check(ctx context.Context, ref runner.SnapshotRef, depth runner.CheckDepth) error
+	Sweep(ctx context.Context, full bool) error
+	// Close ends the store; the test may leave that to the factory.
+	Close() error
+	// Crash ends the store as the end of its process does.
+	Crash()
 }
 
 // Fork is the state of a step. It ends with Commit or Discard.
@@ -51,19 +60,21 @@ type Properties struct {
 	Layers bool
 }
 
-// Factory opens an empty store in a directory, and closes it by t.Cleanup. A
-// store that keeps layers flattens chains of more than maxLayers.
+// Factory opens the store in a directory, which is empty at first, and closes it
+// by t.Cleanup if that was not done before. A store that keeps layers flattens
+// chains of more than maxLayers.
 type Factory func(t testing.TB, dir string, image Image, maxLayers int) Driver
 
 // Run holds what factory opens against the promises.
 func Run(t *testing.T, factory Factory, props Properties) {
 	s := &suite{factory: factory, props: props, helper: startHelper(t)}
-	for _, tt := range tests {
+	for _, tt := range slices.Concat(tests, keepTests) {
 		if tt.needs == nil || tt.needs(props) {
 			t.Run(tt.name, func(t *testing.T) { tt.fn(s.open(t, t.TempDir(), manyLayers)) })
 		}
 	}
 	t.Run("every tree survives", s.everyTree)
+	t.Run("what is kept outlives every process", s.everyHistory)
 }
 
 const manyLayers = 64
@@ -190,20 +201,17 @@ func (c *check) want(ref runner.SnapshotRef, at string, nodes map[string]*Node) 
 	}
 }
 
+// activeDirs matches the directories of the store that hold forks.
+const activeDirs = "live/run-*/active"
+
 // active lists what forks have in the store.
 func (c *check) active() []string {
 	c.Helper()
 	if _, err := c.driver.Usage(); err != nil { // waits until all is removed
 		c.Fatal(err)
 	}
-	entries, err := os.ReadDir(filepath.Join(c.dir, "active"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		c.Fatal(err)
-	}
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
+	names, err := filepath.Glob(filepath.Join(c.dir, activeDirs, "*"))
+	c.must(err)
 	return names
 }
 
