@@ -46,6 +46,7 @@ type selector struct {
 	files Files
 	known map[string]*selection
 	names *names // of the workspace, for suggestions
+	hints int    // suggestions looked for
 }
 
 // selection are the inputs that some lists of patterns select.
@@ -105,7 +106,14 @@ func (s *selector) faults(index int, step *pipeline.Step, lists []patternList, c
 	return faults
 }
 
+// maxHints bounds for how many patterns a suggestion is looked for: each costs
+// a comparison with all names of the workspace, and people mend the first.
+const maxHints = 20
+
 func (s *selector) hint(pattern string) string {
+	if s.hints++; s.hints > maxHints {
+		return ""
+	}
 	if s.names == nil {
 		s.names = namesOf(s.files)
 	}

@@ -183,3 +183,37 @@ func selects(pattern string) bool {
 	return body != "" && body[0] != '#' && body[0] != '!' && !strings.HasPrefix(body, "./") && body != "." &&
 		strings.TrimRight(body, " \r\t") == body && strings.Trim(body, "/") != "" && !strings.HasSuffix(body, `\`)
 }
+
+func FuzzPatterns(f *testing.F) {
+	for _, seed := range []string{"go.mod", "!**/*_test.go", "./", "**/", "!", "[", "a/[b-", "src/**/x?[!a]/", "\\"} {
+		f.Add("**", seed)
+	}
+	f.Setenv("HOME", f.TempDir())
+	root := f.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "src/a/b"), 0o755); err != nil {
+		f.Fatal(err)
+	}
+	store, err := workspace.Open(filepath.Join(f.TempDir(), "state"), root, workspace.Options{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	view, _, err := store.Look(f.Context())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, first, second string) {
+		p, err := workspace.CompilePatterns([]string{first, second})
+		if err != nil {
+			return
+		}
+		seen := map[string]bool{}
+		for _, m := range view.Select(p, func(e workspace.Entry) { seen[e.Path] = true }) {
+			if m.List != 0 || m.Pattern < 0 || m.Pattern > 1 {
+				t.Errorf("there is no pattern %+v", m)
+			}
+		}
+		if len(seen) > 3 {
+			t.Errorf("%d of 3 entries are selected", len(seen))
+		}
+	})
+}
