@@ -11,17 +11,18 @@ import (
 	"github.com/strata-ci/strata/internal/filelock"
 )
 
-// The files of a runs directory. A run's directory holds its journal, the logs
-// of its steps and, until the run is known to have ended, the marker: an empty
-// file that the writing process keeps locked. A marker that nobody holds a lock
-// on belongs to a process that died.
+// The files of a runs directory. A run's directory holds its journal and the
+// logs of its steps. Until the run is known to have ended, there is a marker for
+// it: an empty file, named as the run is, that the writing process keeps locked.
+// A marker that nobody holds a lock on belongs to a process that died. Markers
+// have one directory, so that they cost nothing for runs that have ended.
 const (
 	journalName = "journal.ndjson"
 	logsName    = "logs"
-	markerName  = "live"
-	damagedName = "damaged" // what the marker becomes when a dead run's journal cannot be read
-	gateName    = ".lock"   // in the runs directory: held while runs are made, repaired or removed
-	trashPrefix = ".trash-" // of a run that is being removed
+	damagedName = "damaged" // in a run's directory: what its marker becomes when a dead run's journal cannot be read
+	gateName    = ".lock"   // held while runs are made, repaired or removed
+	liveName    = ".live"   // directory of the markers
+	trashName   = ".trash"  // directory of the runs that are being removed
 )
 
 // Journals and logs may hold what a user would not show to others.
@@ -80,9 +81,14 @@ func openGate(runsDir string) (*os.File, error) {
 	return filelock.Open(filepath.Join(runsDir, gateName), filelock.Exclusive)
 }
 
+// marker returns the path of a run's marker.
+func marker(runDir string) string {
+	return filepath.Join(filepath.Dir(runDir), liveName, filepath.Base(runDir))
+}
+
 // alive reports whether the process that writes the run still lives.
 func alive(runDir string) (bool, error) {
-	f, err := os.Open(filepath.Join(runDir, markerName))
+	f, err := os.Open(marker(runDir))
 	if os.IsNotExist(err) {
 		return false, nil
 	}

@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/strata-ci/strata/internal/fault"
 )
 
 // idAlphabet is Crockford's base 32 in lower case, which sorts as ASCII does.
@@ -79,7 +77,7 @@ func List(runsDir string) iter.Seq2[Summary, error] {
 			return
 		}
 		for _, id := range slices.Backward(ids) {
-			s, ok := summarize(filepath.Join(runsDir, id))
+			s, _, ok := Summarize(filepath.Join(runsDir, id))
 			if ok && !yield(s, nil) {
 				return
 			}
@@ -87,21 +85,22 @@ func List(runsDir string) iter.Seq2[Summary, error] {
 	}
 }
 
-// summarize reads the run in dir; ok is false where there is none, or none yet.
-func summarize(dir string) (s Summary, ok bool) {
+// Summarize reads the run in dir, and sums up the state that its journal leads
+// to; ok is false where there is none, or none yet.
+func Summarize(dir string) (s Summary, state RunState, ok bool) {
 	s = Summary{ID: filepath.Base(dir), ByStatus: make(map[Status]int)}
 	live, liveErr := alive(dir) // before the journal is read: a run that ends meanwhile has ended
 	events, err := (&Run{dir: dir}).Events()
 	if errors.Is(err, fs.ErrNotExist) {
-		return Summary{}, false
+		return Summary{}, RunState{}, false
 	}
 	if err := errors.Join(err, liveErr); err != nil {
 		s.Damaged = err.Error()
 	}
 	if len(events) == 0 {
-		return s, s.Damaged != ""
+		return s, state, s.Damaged != ""
 	}
-	state := Fold(events)
+	state = Fold(events)
 	s.Pipeline, s.Project, s.Started = state.Pipeline, state.Project, state.Started
 	s.DurationMS = state.Last.Sub(state.Started).Seconds() * 1000
 	s.Steps = len(state.Steps)
@@ -115,7 +114,7 @@ func summarize(dir string) (s Summary, ok bool) {
 			s.ByStatus[status]++
 		}
 	}
-	return s, true
+	return s, state, true
 }
 
 // Find returns the run that query names: its ID, a beginning of it or of its
@@ -126,41 +125,57 @@ func Find(runsDir, query string) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	ids = slices.DeleteFunc(ids, func(id string) bool {
+	id, err := match(ids, query, func(id string) bool {
 		_, err := Open(filepath.Join(runsDir, id))
-		return errors.Is(err, fs.ErrNotExist)
+		return !errors.Is(err, fs.ErrNotExist)
 	})
-	id, err := match(ids, query)
 	if err != nil {
 		return nil, err
 	}
 	return Open(filepath.Join(runsDir, id))
 }
 
-// match picks the ID that query names, from IDs sorted by age.
-func match(ids []string, query string) (string, error) {
-	if len(ids) == 0 {
-		return "", errors.New("there are no runs yet: strata run starts one")
-	}
+// match picks the ID that query names, from IDs sorted by age. Only those that
+// it may return are asked whether their runs have begun.
+func match(ids []string, query string, begun func(id string) bool) (string, error) {
 	if query == "" || query == "latest" {
-		return ids[len(ids)-1], nil
+		for _, id := range slices.Backward(ids) {
+			if begun(id) {
+				return id, nil
+			}
+		}
+		return "", errNoRuns
 	}
 	var matches []string
 	for _, id := range ids {
-		if id == query {
+		if id == query && begun(id) {
 			return id, nil
 		}
-		if strings.HasPrefix(id, query) || strings.HasPrefix(lastPart(id), query) {
+		if (strings.HasPrefix(id, query) || strings.HasPrefix(lastPart(id), query)) && begun(id) {
 			matches = append(matches, id)
 		}
 	}
 	switch len(matches) {
 	case 0:
-		return "", fmt.Errorf("no run %.80q: did you mean %s?", query, nearest(ids, query))
+		return "", noRun(ids, query, begun)
 	case 1:
 		return matches[0], nil
 	}
 	return "", fmt.Errorf("%d runs begin with %q: %s; write more of the one you mean", len(matches), query, newest(matches))
+}
+
+var errNoRuns = errors.New("there are no runs yet: strata run starts one")
+
+func noRun(ids []string, query string, begun func(id string) bool) error {
+	ids = slices.Clone(ids)
+	for len(ids) > 0 {
+		id := nearest(ids, query)
+		if begun(id) {
+			return fmt.Errorf("no run %.80q: did you mean %s?", query, id)
+		}
+		ids = slices.DeleteFunc(ids, func(other string) bool { return other == id })
+	}
+	return errNoRuns
 }
 
 func lastPart(id string) string { return id[strings.LastIndexByte(id, '-')+1:] }
@@ -200,61 +215,4 @@ func commonPrefix(a, b string) int {
 		n++
 	}
 	return n
-}
-
-// Prune removes the oldest ended runs beyond keep, and never one that lives or
-// waits for Recover. It returns the IDs of those that are gone.
-func Prune(runsDir string, keep int) ([]string, error) {
-	if exist, err := exists(runsDir); err != nil || !exist {
-		return nil, err
-	}
-	names, failed := setAside(runsDir, keep)
-	for _, name := range names {
-		failed = errors.Join(failed, fault.Point("journal.prune"), os.RemoveAll(filepath.Join(runsDir, trashPrefix+name)))
-	}
-	if failed != nil {
-		failed = fmt.Errorf("remove old runs: %w", failed)
-	}
-	return names, failed
-}
-
-// setAside renames, in one step each and with the gate held, what is to be
-// removed. What an earlier Prune left half removed is part of it.
-func setAside(runsDir string, keep int) (names []string, failed error) {
-	gate, err := openGate(runsDir)
-	if err != nil {
-		return nil, err
-	}
-	defer gate.Close()
-	entries, err := os.ReadDir(runsDir)
-	if err != nil {
-		return nil, err
-	}
-	isTrash := func(e fs.DirEntry) bool { return strings.HasPrefix(e.Name(), trashPrefix) }
-	if len(entries) <= keep && !slices.ContainsFunc(entries, isTrash) {
-		return nil, nil // the usual case, found out without a look at every run
-	}
-	var ended []string
-	for _, e := range entries {
-		id, isTrash := strings.CutPrefix(e.Name(), trashPrefix)
-		if !e.IsDir() || checkName("run", id) != nil {
-			continue
-		}
-		marked, err := exists(filepath.Join(runsDir, e.Name(), markerName))
-		failed = errors.Join(failed, err)
-		switch {
-		case isTrash:
-			names = append(names, id)
-		case !marked && err == nil:
-			ended = append(ended, id)
-		}
-	}
-	for _, id := range ended[:max(0, len(ended)-max(0, keep))] {
-		if err := os.Rename(filepath.Join(runsDir, id), filepath.Join(runsDir, trashPrefix+id)); err != nil {
-			failed = errors.Join(failed, err)
-			continue
-		}
-		names = append(names, id)
-	}
-	return names, failed
 }

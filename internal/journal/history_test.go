@@ -149,38 +149,71 @@ func TestFind(t *testing.T) {
 	}
 }
 
-func TestPrune(t *testing.T) {
+func TestRemove(t *testing.T) {
 	runs := t.TempDir()
-	for _, id := range []string{"r1", "r3", "r5", "r7"} {
+	for _, id := range []string{"r1", "r3", "r5"} {
 		pass(t, runs, id)
 	}
-	create(t, runs, "r2")                                                                // lives
-	die(t, create(t, runs, "r4"), "")                                                    // waits for Recover
-	if err := os.MkdirAll(filepath.Join(runs, ".trash-r0", "logs"), 0o700); err != nil { // an earlier Prune died
+	create(t, runs, "r2")                                                                   // lives
+	die(t, create(t, runs, "r4"), "")                                                       // waits for Recover
+	if err := os.MkdirAll(filepath.Join(runs, ".trash", "r0", "logs"), 0o700); err != nil { // an earlier Remove died
 		t.Fatal(err)
 	}
-	got, err := journal.Prune(runs, 2)
+	got, err := journal.Remove(runs, []string{"r1", "r2", "r3", "r4", "r9"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"r0", "r1", "r3"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"r1", "r3", "r9"}, got); diff != "" {
 		t.Errorf("removed (-want +got):\n%s", diff)
 	}
-	entries, err := os.ReadDir(runs)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var left []string
-	for _, e := range entries {
-		left = append(left, e.Name())
+	for _, dir := range []string{runs, filepath.Join(runs, ".trash")} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			left = append(left, e.Name())
+		}
 	}
-	if diff := cmp.Diff([]string{".lock", "r2", "r4", "r5", "r7"}, left); diff != "" {
+	if diff := cmp.Diff([]string{".live", ".lock", ".trash", "r2", "r4", "r5"}, left); diff != "" {
 		t.Errorf("left (-want +got):\n%s", diff)
 	}
-	if got, err := journal.Prune(runs, 2); err != nil || len(got) != 0 {
-		t.Errorf("a second time %q, %v", got, err)
+}
+
+func TestRemoveEndsWhatADeadProcessBegan(t *testing.T) {
+	runs := t.TempDir()
+	rest := filepath.Join(runs, ".trash", "r0")
+	if err := os.MkdirAll(filepath.Join(rest, "logs"), 0o700); err != nil {
+		t.Fatal(err)
 	}
-	if got, err := journal.Prune(filepath.Join(runs, "none"), 0); err != nil || len(got) != 0 {
-		t.Errorf("of nothing %q, %v", got, err)
+	if got, err := journal.Remove(runs, nil); err != nil || len(got) != 0 {
+		t.Errorf("removed %q, %v", got, err)
+	}
+	if _, err := os.Stat(rest); !os.IsNotExist(err) {
+		t.Errorf("the rest is still there: %v", err)
+	}
+}
+
+func TestRemoveNothingElse(t *testing.T) {
+	home := t.TempDir()
+	runs := filepath.Join(home, "runs")
+	if got, err := journal.Remove(runs, []string{"r1"}); err != nil || len(got) != 1 {
+		t.Errorf("where there are no runs: %q, %v", got, err)
+	}
+	if _, err := os.Stat(runs); err == nil {
+		t.Error("the directory was made")
+	}
+	pass(t, runs, "r1")
+	if err := os.Mkdir(filepath.Join(home, "other"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"../other", ".lock", ".live", ".", ""} {
+		if got, err := journal.Remove(runs, []string{id}); err == nil || len(got) > 0 {
+			t.Errorf("%q: removed %q, %v", id, got, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(home, "other")); err != nil {
+		t.Error(err)
 	}
 }

@@ -69,7 +69,7 @@ func TestNewerVersionIsRefused(t *testing.T) {
 	if _, err := journal.Recover(runs, clock()); !errors.Is(err, journal.ErrNewerVersion) {
 		t.Errorf("Recover: %v", err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "live")); err != nil {
+	if _, err := os.Stat(marker(dir)); err != nil {
 		t.Errorf("the newer Strata cannot recover the run any more: %v", err)
 	}
 }
@@ -208,7 +208,12 @@ func FuzzJournal(f *testing.F) {
 // mark makes a run look as if its process had died.
 func mark(t testing.TB, dir string) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(dir, "live"), nil, 0o600); err != nil {
+	if err := os.MkdirAll(filepath.Dir(marker(dir)), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(marker(dir), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
+
+func marker(dir string) string { return filepath.Join(filepath.Dir(dir), ".live", filepath.Base(dir)) }

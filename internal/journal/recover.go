@@ -21,8 +21,7 @@ type Recovered struct {
 
 // Recover ends the runs whose processes died: steps that were running, and the
 // run, end as Interrupted, after a torn last line is cut off. A run that died
-// before its first event is removed. Runs that have ended cost one look for a
-// file each.
+// before its first event is removed. Runs that have ended cost nothing.
 //
 // A run that cannot be repaired does not keep others from it; the errors of
 // all are joined. A damaged journal is reported once and then left as it is;
@@ -39,7 +38,7 @@ func RecoverAfter(runsDir string, now func() time.Time, clean func(RunState) err
 		return nil, fmt.Errorf("look for interrupted runs: %w", err)
 	}
 	defer gate.Close()
-	ids, err := runIDs(runsDir)
+	ids, err := markedIDs(runsDir)
 	if err != nil {
 		return nil, fmt.Errorf("look for interrupted runs: %w", err)
 	}
@@ -58,12 +57,24 @@ func RecoverAfter(runsDir string, now func() time.Time, clean func(RunState) err
 	return recovered, failed
 }
 
-// recoverRun repairs the run in dir if it needs that. The caller holds the
-// gate, so that a marker without a lock stays without one.
-func recoverRun(dir string, now func() time.Time, clean func(RunState) error) (*Recovered, error) {
-	if marked, err := exists(filepath.Join(dir, markerName)); err != nil || !marked {
+// markedIDs returns the runs that have a marker, oldest first.
+func markedIDs(runsDir string) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(runsDir, liveName))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+	var ids []string
+	for _, e := range entries {
+		if checkName("run", e.Name()) == nil {
+			ids = append(ids, e.Name())
+		}
+	}
+	return ids, nil
+}
+
+// recoverRun repairs a run that has a marker, if it needs that. The caller holds
+// the gate, so that a marker without a lock stays without one.
+func recoverRun(dir string, now func() time.Time, clean func(RunState) error) (*Recovered, error) {
 	if live, err := alive(dir); err != nil || live {
 		return nil, err
 	}
@@ -73,9 +84,9 @@ func recoverRun(dir string, now func() time.Time, clean func(RunState) error) (*
 		return nil, err
 	case err != nil:
 		err = fmt.Errorf("%w; the run is left as it is, and may be deleted: %s", err, dir)
-		return nil, errors.Join(err, os.Rename(filepath.Join(dir, markerName), filepath.Join(dir, damagedName)))
+		return nil, errors.Join(err, os.Rename(marker(dir), filepath.Join(dir, damagedName)))
 	case end.seq == 0:
-		return nil, os.RemoveAll(dir)
+		return nil, errors.Join(os.RemoveAll(dir), removeMarker(dir))
 	}
 	if err := errors.Join(fault.Point("journal.recover"), clean(state)); err != nil {
 		return nil, err

@@ -83,7 +83,7 @@ func TestRecoverLeavesAlone(t *testing.T) {
 			t.Errorf("%s has changed:\n%s", id, diff)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(runs, "forgotten", "live")); !os.IsNotExist(err) {
+	if _, err := os.Stat(marker(filepath.Join(runs, "forgotten"))); !os.IsNotExist(err) {
 		t.Errorf("the run will be looked at again each time: %v", err)
 	}
 	add(t, live, finished("a", journal.Passed), runFinished(journal.Passed))
@@ -93,10 +93,11 @@ func TestRecoverRemovesWhatNeverBegan(t *testing.T) {
 	runs := t.TempDir()
 	die(t, create(t, runs, "empty"), "")
 	die(t, create(t, runs, "torn"), `{"type":"run_sta`)
+	mark(t, filepath.Join(runs, "none")) // its process died before it made the directory
 	if got, err := journal.Recover(runs, clock()); err != nil || len(got) != 0 {
 		t.Fatalf("recovered %v, %v", got, err)
 	}
-	for _, id := range []string{"empty", "torn"} {
+	for _, id := range []string{"empty", "torn", ".live/empty", ".live/torn", ".live/none"} {
 		if _, err := os.Stat(filepath.Join(runs, id)); !os.IsNotExist(err) {
 			t.Errorf("%s is still there: %v", id, err)
 		}

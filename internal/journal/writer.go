@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -57,29 +58,38 @@ func Create(runsDir, runID string, now func() time.Time) (*Writer, error) {
 	}
 	defer gate.Close()
 	dir := filepath.Join(runsDir, runID)
-	if err = fault.Point("journal.create"); err == nil {
-		err = os.Mkdir(dir, dirMode)
+	taken, err := exists(dir)
+	if taken {
+		err = fs.ErrExist
 	}
 	if err != nil {
 		return nil, fmt.Errorf("create run %s: %w", runID, err)
 	}
 	w, err := openWriter(dir, now)
 	if err != nil {
-		_ = os.RemoveAll(dir) // what cannot be removed is empty and counts as no run
+		// What cannot be removed is empty and counts as no run.
+		_ = errors.Join(os.RemoveAll(dir), removeMarker(dir))
 		return nil, fmt.Errorf("create run %s: %w", runID, err)
 	}
 	return w, nil
 }
 
-// openWriter opens the run in dir, making what is missing, and marks it alive.
-// The caller holds the gate.
+// openWriter marks the run in dir as alive and opens it, making what is missing.
+// The marker comes first, so that no directory is without an owner. The caller
+// holds the gate.
 func openWriter(dir string, now func() time.Time) (*Writer, error) {
-	marker, err := filelock.Open(filepath.Join(dir, markerName), filelock.Exclusive)
+	err := os.Mkdir(filepath.Join(filepath.Dir(dir), liveName), dirMode)
+	if err != nil && !os.IsExist(err) {
+		return nil, err
+	}
+	marker, err := filelock.Open(marker(dir), filelock.Exclusive)
 	if err != nil {
 		return nil, err
 	}
-	err = os.Mkdir(filepath.Join(dir, logsName), dirMode)
-	if err != nil && !os.IsExist(err) {
+	if err = fault.Point("journal.create"); err == nil {
+		err = os.MkdirAll(filepath.Join(dir, logsName), dirMode)
+	}
+	if err != nil {
 		marker.Close()
 		return nil, err
 	}
@@ -235,7 +245,7 @@ func removeMarker(dir string) error {
 	if err := fault.Point("journal.end"); err != nil {
 		return err
 	}
-	err := os.Remove(filepath.Join(dir, markerName))
+	err := os.Remove(marker(dir))
 	if os.IsNotExist(err) {
 		return nil
 	}
