@@ -23,6 +23,9 @@ func (s *site) clean(after string) {
 	if left := s.leftFiles(); len(left) > 0 {
 		s.Fatalf("%s: these are left: %q", after, left)
 	}
+	if found := s.contradictions(); len(found) > 0 {
+		s.Fatalf("%s: %q", after, found)
+	}
 	if len(s.groups()) > 0 {
 		// The last process of a group is about to leave it for a moment after it
 		// can be seen there (cgroup_exit in kernel/exit.c), which is EBUSY.
