@@ -1,7 +1,7 @@
-// Package filetree copies and removes whole directory trees, whatever steps
+// Package filetree copies, sums up and removes whole directory trees, whatever steps
 // have put there.
 //
-// In: directories that nobody changes meanwhile. Out: equal directories, or
+// In: directories that nobody changes meanwhile. Out: equal directories, digests, or
 // none. It knows what file systems can hold, not what the files are for, and it
 // never follows a symbolic link that lies in a tree.
 package filetree
