@@ -54,11 +54,7 @@ func (s *Store) Check(ctx context.Context, ref runner.SnapshotRef, depth runner.
 }
 
 func (s *Store) checkExists(ctx context.Context, ref runner.SnapshotRef) error {
-	var ids []string
-	err := s.db.View(ctx, func(tx *sql.Tx) (err error) {
-		ids, err = readIDs(ctx, tx, ref)
-		return err
-	})
+	ids, err := s.layerIDs(ctx, ref)
 	if err != nil {
 		return err
 	}

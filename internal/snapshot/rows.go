@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/strata-ci/strata/runner"
@@ -83,32 +84,37 @@ func readRows(ctx context.Context, tx *sql.Tx, ref runner.SnapshotRef) ([]row, e
 	return rows, nil
 }
 
-// readIDs returns the names of a kept snapshot's layers in any order.
-func readIDs(ctx context.Context, tx *sql.Tx, ref runner.SnapshotRef) ([]string, error) {
+// layerIDs returns the names of a kept snapshot's layers in any order. It is
+// asked for every cached step of every run: so it is one row of one statement,
+// which is prepared once.
+func (s *Store) layerIDs(ctx context.Context, ref runner.SnapshotRef) ([]string, error) {
+	query, err := s.listLayers()
+	if err != nil {
+		return nil, s.db.Explain(err)
+	}
 	var count, last sql.NullInt64
 	var names sql.NullString
-	err := tx.QueryRowContext(ctx, `
-		SELECT count(p.place), max(p.place), group_concat(p.layer, '/')
-		FROM snapshots AS s LEFT JOIN snapshot_layers AS p ON p.ref = s.ref
-		WHERE s.ref = ? GROUP BY s.ref`, string(ref)).Scan(&count, &last, &names)
+	err = query.QueryRowContext(ctx, string(ref)).Scan(&count, &last, &names)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, errUnknown
 	case err != nil:
-		return nil, err
+		return nil, s.db.Explain(err)
 	case count.Int64 == 0:
 		return nil, nil
 	}
 	ids := strings.Split(names.String, "/")
-	if last.Int64 != count.Int64-1 || len(ids) != int(count.Int64) {
+	if last.Int64 != count.Int64-1 || len(ids) != int(count.Int64) || slices.ContainsFunc(ids, func(id string) bool { return !validID(id) }) {
 		return nil, errBadRecord
 	}
-	for _, id := range ids {
-		if !validID(id) {
-			return nil, errBadRecord
-		}
-	}
 	return ids, nil
+}
+
+func (s *Store) prepareListLayers() (*sql.Stmt, error) {
+	return s.db.Prepare(`
+		SELECT count(p.place), max(p.place), group_concat(p.layer, '/')
+		FROM snapshots AS s LEFT JOIN snapshot_layers AS p ON p.ref = s.ref
+		WHERE s.ref = ? GROUP BY s.ref`)
 }
 
 // validID reports whether a layer's name, from a record, is one path element.

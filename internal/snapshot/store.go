@@ -4,6 +4,7 @@ package snapshot
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -39,6 +40,8 @@ type Store struct {
 	foundDead bool
 	keeping   chan struct{} // holds an element while Keep works
 
+	listLayers func() (*sql.Stmt, error) // prepared when it is first needed
+
 	entry sync.Mutex // guards live
 	live  *live      // nil until something is made
 
@@ -64,6 +67,7 @@ func Open(dir string, db *records.DB) (*Store, error) {
 		dir: dir, db: db, cleaner: startCleaner(), maxLayers: MaxLayers, keeping: make(chan struct{}, 1),
 		snapshots: map[runner.SnapshotRef]*snapshot{}, layers: map[string]*layer{}, checked: map[string]*verdict{},
 	}
+	s.listLayers = sync.OnceValues(s.prepareListLayers)
 	if db.ReadOnly() {
 		return s, nil
 	}
