@@ -47,7 +47,7 @@ func (s *site) places(sc scenario) []string {
 	if err != nil {
 		s.Fatal(err)
 	}
-	names := strings.Fields(string(text))
+	names := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
 	if len(names) < 3 {
 		s.Fatalf("only the places %q are marked", names)
 	}

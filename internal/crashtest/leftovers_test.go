@@ -114,17 +114,17 @@ func (s *site) groups() (left []string) {
 // lasting are all files that a state directory has while nobody uses it; what
 // ends in "/" is a directory whose contents are not looked at.
 var lasting = regexp.MustCompile(`^(` + strings.Join([]string{
-	`records\.db`,
+	`records\.(lock|db(-wal|-shm)?)`,
 	`runs/\.lock`, `runs/[^/]+/journal\.ndjson`, `runs/[^/]+/logs/[^/]+\.log`,
 	`projects/[^/]+/(index|lock)`, `projects/[^/]+/layers/[0-9]+/(lock|tree/)`,
-	`containers/host/[^/]+/`, `containers/live/lock`,
+	`containers/(boot|machine\.json|live/lock)`, `containers/(host|layers)/[^/]+/`,
 	`hosts/lock`, `hosts/snapshots/[^/]+/`,
 }, "|") + `)$`)
 
 // passing are directories that lead to lasting ones.
 var passing = regexp.MustCompile(`^(` + strings.Join([]string{
-	`runs(/[^/]+(/logs)?)?`, `projects(/[^/]+(/layers(/[0-9]+)?)?)?`,
-	`containers(/host|/live)?`, `hosts(/steps|/owners|/snapshots)?`,
+	`runs(/\.live|/\.trash|/[^/.][^/]*(/logs)?)?`, `projects(/[^/]+(/layers(/[0-9]+)?)?)?`,
+	`containers(/host|/layers|/live)?`, `hosts(/steps|/owners|/snapshots)?`,
 }, "|") + `)$`)
 
 // leftFiles are files of the state directory that no rule explains.

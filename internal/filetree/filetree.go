@@ -18,7 +18,7 @@ import (
 // Remove removes path and all below it, also below directories whose modes
 // forbid that to their owner. A path that does not exist is no error.
 func Remove(path string) error {
-	if err := fault.Point("filetree.remove"); err != nil {
+	if err := fault.Point("filetree: remove"); err != nil {
 		return err
 	}
 	err := os.RemoveAll(path)

@@ -60,7 +60,7 @@ func (l *LogWriter) write(p []byte) (n int, err error) {
 			return 0, l.err
 		}
 	}
-	part, failed := fault.Cut("journal.log", p)
+	part, failed := fault.Cut("journal: append to a log", p)
 	n, l.err = l.file.Write(part)
 	l.err = errors.Join(l.err, failed)
 	l.size += int64(n)

@@ -88,7 +88,7 @@ func recoverRun(dir string, now func() time.Time, clean func(RunState) error) (*
 	case end.seq == 0:
 		return nil, errors.Join(os.RemoveAll(dir), removeMarker(dir))
 	}
-	if err := errors.Join(fault.Point("journal.recover"), clean(state)); err != nil {
+	if err := errors.Join(fault.Point("journal: recover a run"), clean(state)); err != nil {
 		return nil, err
 	}
 	if state.End != nil {

@@ -24,7 +24,7 @@ func Remove(runsDir string, ids []string) (gone []string, err error) {
 		failed = errors.Join(failed, err)
 	}
 	for _, e := range entries {
-		failed = errors.Join(failed, fault.Point("journal.prune"), os.RemoveAll(filepath.Join(trash, e.Name())))
+		failed = errors.Join(failed, fault.Point("journal: remove a run"), os.RemoveAll(filepath.Join(trash, e.Name())))
 	}
 	if failed != nil {
 		failed = fmt.Errorf("remove old runs: %w", failed)

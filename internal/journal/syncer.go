@@ -99,12 +99,12 @@ func (s *syncer) syncFiles() error {
 	for _, path := range logs {
 		g.Go(func() error { return syncFile(path) })
 	}
-	return errors.Join(g.Wait(), fault.Point("journal.sync"), s.journal.Sync())
+	return errors.Join(g.Wait(), fault.Point("journal: sync a run"), s.journal.Sync())
 }
 
 func (s *syncer) syncNames() error {
 	return errors.Join(
-		fault.Point("journal.sync_names"),
+		fault.Point("journal: sync names"),
 		syncDir(filepath.Join(s.dir, logsName)),
 		syncDir(s.dir),
 		syncDir(filepath.Dir(s.dir)),

@@ -86,7 +86,7 @@ func openWriter(dir string, now func() time.Time) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = fault.Point("journal.create"); err == nil {
+	if err = fault.Point("journal: make a run"); err == nil {
 		err = os.MkdirAll(filepath.Join(dir, logsName), dirMode)
 	}
 	if err != nil {
@@ -191,7 +191,7 @@ func (w *Writer) write(e Event) error {
 	if w.line.Len() > maxLine {
 		return fmt.Errorf("the event has %d bytes, more than the %d that a line may have", w.line.Len(), maxLine)
 	}
-	line, failed := fault.Cut("journal.append", w.line.Bytes())
+	line, failed := fault.Cut("journal: append an event", w.line.Bytes())
 	n, err := w.journal.WriteAt(line, w.size)
 	if err = errors.Join(err, failed); err != nil {
 		// A part may be there, also where WriteAt says that none is.
@@ -242,7 +242,7 @@ func (w *Writer) Close() error {
 // removeMarker says that the run in dir has ended and needs no repair. It may
 // be gone already: another process that found it unlocked did the same.
 func removeMarker(dir string) error {
-	if err := fault.Point("journal.end"); err != nil {
+	if err := fault.Point("journal: end a run"); err != nil {
 		return err
 	}
 	err := os.Remove(marker(dir))

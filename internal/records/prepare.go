@@ -10,6 +10,7 @@ import (
 
 	"modernc.org/sqlite"
 
+	"github.com/strata-ci/strata/internal/fault"
 	"github.com/strata-ci/strata/internal/filelock"
 )
 
@@ -102,6 +103,9 @@ func makeFile(dir string, f format) error {
 		return err
 	}
 	if err := errors.Join(file.Chmod(0o600), file.Close(), fill(temp, f), syncFile(temp)); err != nil {
+		return errors.Join(err, os.Remove(temp))
+	}
+	if err := fault.Point("records: name a new file"); err != nil {
 		return errors.Join(err, os.Remove(temp))
 	}
 	return os.Rename(temp, path)

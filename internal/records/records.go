@@ -15,6 +15,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/strata-ci/strata/internal/fault"
 )
 
 const (
@@ -166,12 +168,21 @@ type beginner interface {
 	BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error)
 }
 
+func commit(tx *sql.Tx) error {
+	if err := fault.Point("records: commit"); err != nil {
+		return err
+	}
+	err := tx.Commit()
+	_ = fault.Point("records: committed") // no failure after this is one of the commit
+	return err
+}
+
 func (db *DB) transact(ctx context.Context, on beginner, opts *sql.TxOptions, fn func(*sql.Tx) error) error {
 	tx, err := on.BeginTx(ctx, opts)
 	if err == nil {
 		defer tx.Rollback() //nolint:errcheck // what is not committed is undone; after a commit this does nothing
 		if err = fn(tx); err == nil {
-			err = tx.Commit()
+			err = commit(tx)
 		}
 	}
 	if err != nil && ctx.Err() != nil {

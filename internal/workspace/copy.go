@@ -127,7 +127,7 @@ func createFile(path string, st *stat, sync bool, fill func(*os.File) error) err
 	if err != nil {
 		return err
 	}
-	if err = fault.Point("workspace.file"); err == nil {
+	if err = fault.Point("workspace: copy a file"); err == nil {
 		err = fill(f)
 	}
 	if err == nil {
@@ -232,7 +232,7 @@ func writeFile(path string, data []byte, sync bool) error {
 	if err != nil {
 		return err
 	}
-	part, failed := fault.Cut("workspace.write", data)
+	part, failed := fault.Cut("workspace: write a file", data)
 	_, err = f.Write(part)
 	err = errors.Join(err, failed)
 	if err == nil && sync {

@@ -301,7 +301,7 @@ func saveIndex(dir string, x *index) error {
 	if err := writeFile(path+tempSuffix, encodeIndex(x), x.boot == ""); err != nil {
 		return fmt.Errorf("write the workspace index in %s: %w", dir, errors.Join(err, removeIfThere(path+tempSuffix)))
 	}
-	err := fault.Point("workspace.index")
+	err := fault.Point("workspace: name an index")
 	if err == nil {
 		err = os.Rename(path+tempSuffix, path)
 	}

@@ -73,7 +73,7 @@ func (s *Store) nameLayer() (string, error) {
 		}
 	}
 	name := strconv.FormatUint(last+1, 10)
-	if err := fault.Point("workspace.layer"); err != nil {
+	if err := fault.Point("workspace: name a layer"); err != nil {
 		return "", err
 	}
 	return name, os.Rename(s.layerPath(newName), s.layerPath(name))

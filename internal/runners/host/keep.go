@@ -76,7 +76,7 @@ func (s state) keep(ctx context.Context, ref runner.SnapshotRef) (made seal, isN
 // writeSeal writes the seal to the disk, and the names of all that leads to it.
 func (s state) writeSeal(dir string, made seal) error {
 	temporary := filepath.Join(dir, sealFile+".new")
-	if err := errors.Join(fault.Point("host.seal"), store(dir, sealFile+".new", made)); err != nil {
+	if err := errors.Join(fault.Point("host: write a seal"), store(dir, sealFile+".new", made)); err != nil {
 		return err
 	}
 	if err := syncFile(temporary); err != nil {
@@ -90,7 +90,7 @@ func (s state) writeSeal(dir string, made seal) error {
 			return err
 		}
 	}
-	return fault.Point("host.sealed")
+	return fault.Point("host: sealed")
 }
 
 func syncFile(path string) error {

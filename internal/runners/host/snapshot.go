@@ -149,7 +149,7 @@ func (s state) replace(room *room, ref string) error {
 	if err := os.Rename(s.snapshot(ref), old); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := errors.Join(fault.Point("host.commit"), os.Rename(room.dir, s.snapshot(ref))); err != nil {
+	if err := errors.Join(fault.Point("host: commit"), os.Rename(room.dir, s.snapshot(ref))); err != nil {
 		return err
 	}
 	return filetree.Remove(old)
@@ -169,7 +169,7 @@ func (s state) reap(ref runner.SnapshotRef) error {
 	if err != nil {
 		return err
 	}
-	if err = fault.Point("host.reap"); err == nil {
+	if err = fault.Point("host: reap"); err == nil {
 		err = os.Rename(dir, filepath.Join(room.dir, "snapshot"))
 	}
 	if errors.Is(err, fs.ErrNotExist) {
