@@ -76,8 +76,14 @@ func trimTrailingSpaces(line string) string {
 }
 
 func parseRule(pattern string) rule {
-	var r rule
-	pattern, r.negated = strings.CutPrefix(pattern, "!")
+	pattern, negated := strings.CutPrefix(pattern, "!")
+	r := parsePositive(pattern)
+	r.negated = negated
+	return r
+}
+
+// parsePositive parses a pattern whose "!" is cut off.
+func parsePositive(pattern string) (r rule) {
 	pattern, r.dirOnly = strings.CutSuffix(pattern, "/")
 	r.basename = !strings.Contains(pattern, "/")
 	r.namesGit = pattern == gitDirName || strings.HasSuffix(pattern, "/"+gitDirName)

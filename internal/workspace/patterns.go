@@ -43,10 +43,7 @@ func CompilePatterns(lists ...[]string) (*Patterns, error) {
 
 // selectRule compiles one pattern. Unlike in a file, a space or a '#' is itself.
 func selectRule(pattern string) rule {
-	sign, body := "", pattern
-	if rest, negated := strings.CutPrefix(pattern, "!"); negated {
-		sign, body = "!", rest
-	}
+	body, negated := strings.CutPrefix(pattern, "!")
 	switch {
 	case body == "." || body == "./":
 		body = "**"
@@ -57,7 +54,9 @@ func selectRule(pattern string) rule {
 	if name, deep := strings.CutPrefix(body, "**/"); deep && name != "" && !strings.Contains(strings.TrimSuffix(name, "/"), "/") {
 		body = name
 	}
-	return parseRule(sign + body)
+	r := parsePositive(body)
+	r.negated = negated
+	return r
 }
 
 // Select calls visit for each entry that p selects, a directory before what is

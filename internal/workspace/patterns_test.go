@@ -37,7 +37,7 @@ func TestPatternsSelect(t *testing.T) {
 	p := newProject(t)
 	for _, name := range []string{
 		"Makefile", "go.mod", "src/main.go", "src/main_test.go", "src/a/x.go", "src/a/x_test.go", "src/a/gen/y.go",
-		"docs/go.mod", "docs/Makefile", "a b/#c", "src-old/main.go", "t/src/z",
+		"docs/go.mod", "docs/Makefile", "a b/#c", "!x", "src-old/main.go", "t/src/z",
 	} {
 		p.write(name, name)
 	}
@@ -66,6 +66,8 @@ func TestPatternsSelect(t *testing.T) {
 		{[]string{"./src/", "src/a/x.go", "src/a/nope.go"}, "src src/a src/a/gen src/a/gen/y.go src/a/x.go src/a/x_test.go src/main.go src/main_test.go", "src/a/nope.go"},
 		{[]string{"a b/#c"}, "a b/#c", ""},
 		{[]string{"#c"}, "a b/#c", ""},
+		{[]string{"**/!x"}, "!x", ""},
+		{[]string{"go.mod", "!!x"}, "docs/go.mod go.mod", ""},
 	} {
 		got, missing := chosen(t, files, test.patterns)
 		slices.Sort(got)
