@@ -122,18 +122,25 @@ func (s *selection) match(t *target, above, match []int) (selected bool) {
 }
 
 // last returns the last rule that matches the entry or, given as above, a
-// directory that it lies in. It takes note of all rules that match for the
-// first time.
+// directory that it lies in. It takes note of the rules that match for the
+// first time. For what is no directory and not selected anyhow, rules that take
+// out are not asked.
 func (l *listState) last(t *target, above int) int {
 	found := above
 	for i := len(l.rules) - 1; i >= 0; i-- {
-		decides := i > found
-		if !decides && (l.seen[i] || l.rules[i].negated) || !l.rules[i].matches(t) {
+		r := &l.rules[i]
+		if r.negated && (!t.isDir || i < found) || i <= found && l.seen[i] || !r.matches(t) {
 			continue
 		}
 		l.seen[i] = true
-		if decides {
-			found = i
+		found = max(found, i)
+	}
+	if t.isDir || found < 0 || l.rules[found].negated {
+		return found
+	}
+	for i := len(l.rules) - 1; i > found; i-- {
+		if l.rules[i].negated && l.rules[i].matches(t) {
+			return i
 		}
 	}
 	return found
