@@ -12,15 +12,16 @@ import (
 
 	"github.com/strata-ci/strata/internal/fault"
 	"github.com/strata-ci/strata/internal/filelock"
+	"github.com/strata-ci/strata/internal/filetree"
 	"github.com/strata-ci/strata/runner"
 )
 
 // A kept layer is removed in three steps, each of which a kill leaves in a state
 // that the next sweep goes on from. A transaction removes the records of the
 // snapshots and dooms the layers that no other one has. A doomed layer that no
-// process holds is renamed into the directory of this process. Then its own
-// record goes, and then what was in it. One that a process holds stays doomed
-// until a later sweep.
+// process holds is removed, while it is locked. Then its own record goes. One
+// that a process holds stays doomed until a later sweep. None of this needs
+// space on the disk but what SQLite may: it has to work when there is none.
 
 // Remove removes snapshots, whoever made them, and the layers that no other
 // snapshot and no fork needs, and returns when the disk is free of them. With a
@@ -150,50 +151,49 @@ func (s *Store) removeDoomed(ctx context.Context) error {
 	if err != nil || len(doomed) == 0 {
 		return err
 	}
-	var gone, dirs []string
+	var gone []string
 	var errs []error
 	for _, id := range doomed {
-		dir, free, err := s.bury(ctx, id)
-		errs = append(errs, err)
-		if free && err == nil {
+		free, err := s.removeLayer(ctx, id)
+		if errs = append(errs, err); free {
 			gone = append(gone, id)
 		}
-		if dir != "" {
-			dirs = append(dirs, dir)
-		}
 	}
-	errs = append(errs, fault.Point("snapshot: drop records of layers"), s.db.Update(ctx, func(tx *sql.Tx) error {
-		for _, id := range gone {
+	return errors.Join(append(errs, s.dropLayers(ctx, gone))...)
+}
+
+// dropLayers removes the records of layers that are removed.
+func (s *Store) dropLayers(ctx context.Context, ids []string) error {
+	if err := fault.Point("snapshot: drop records of layers"); err != nil {
+		return err
+	}
+	return s.db.Update(ctx, func(tx *sql.Tx) error {
+		for _, id := range ids {
 			if err := execAll(ctx, tx, id, `DELETE FROM layers WHERE id = ? AND doomed = 1`); err != nil {
 				return err
 			}
 		}
 		return nil
-	}))
-	for _, dir := range dirs {
-		s.cleaner.remove(dir)
-	}
-	return errors.Join(errs...)
+	})
 }
 
-// bury moves a doomed layer's directory away, unless a process holds it, or a
-// snapshot has it again. It returns where it is now, and whether it is gone from
-// its place.
-func (s *Store) bury(ctx context.Context, id string) (dir string, gone bool, err error) {
+// removeLayer removes a doomed layer's directory and reports whether it is gone.
+// It is not if a process holds it, or a snapshot has it again.
+func (s *Store) removeLayer(ctx context.Context, id string) (gone bool, err error) {
 	if !validID(id) {
-		return "", true, nil // no layer was ever called so
+		return true, nil // no layer was ever called so
 	}
-	from := filepath.Join(s.layersDir(), id)
-	f, err := os.Open(from)
+	dir := filepath.Join(s.layersDir(), id)
+	f, err := os.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", true, nil
+		return true, nil
 	}
 	if err != nil {
-		return "", false, err
+		return false, err
 	}
 	defer f.Close()
 	if free, err := filelock.Try(f, filelock.Exclusive); err != nil || !free {
-		return "", false, err
+		return false, err
 	}
 	doomed := false
 	err = s.db.View(ctx, func(tx *sql.Tx) (err error) {
@@ -201,18 +201,13 @@ func (s *Store) bury(ctx context.Context, id string) (dir string, gone bool, err
 		return err
 	})
 	if err != nil || !doomed {
-		return "", false, err
+		return false, err
 	}
-	l, err := s.enter()
-	if err != nil {
-		return "", false, err
+	if err := fault.Point("snapshot: remove a layer"); err != nil {
+		return false, err
 	}
-	if err := fault.Point("snapshot: take a layer away"); err != nil {
-		return "", false, err
+	if err := filetree.Remove(dir); err != nil {
+		return false, err
 	}
-	dir = filepath.Join(l.dir, "active", "gone-"+id)
-	if err := os.Rename(from, dir); err != nil {
-		return "", false, err
-	}
-	return dir, true, nil
+	return true, nil
 }

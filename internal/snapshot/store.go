@@ -71,7 +71,8 @@ func Open(dir string, db *records.DB) (*Store, error) {
 	if db.ReadOnly() {
 		return s, nil
 	}
-	if err := s.sweepAtOpen(); err != nil {
+	// On a full disk some things cannot be swept before others are removed.
+	if err := s.sweepAtOpen(); err != nil && !runner.IsDiskFull(err) {
 		return nil, errors.Join(runner.AsInfra("open the snapshot store", err), s.cleaner.close())
 	}
 	return s, nil

@@ -92,7 +92,8 @@ func (r *Runner) prepare() error {
 	if err := r.try(); err != nil {
 		return err
 	}
-	if err := probe.remember(r.choice); err != nil {
+	// On a full disk it is found out again the next time.
+	if err := probe.remember(r.choice); err != nil && !runner.IsDiskFull(err) {
 		return fmt.Errorf("write down what this machine can do: %w", err)
 	}
 	return nil
