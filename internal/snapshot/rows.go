@@ -56,7 +56,7 @@ func readRows(ctx context.Context, tx *sql.Tx, ref runner.SnapshotRef) ([]row, e
 	if err != nil {
 		return nil, err
 	}
-	defer found.Close()
+	defer found.Close() //nolint:errcheck // Err tells
 	var rows []row
 	known := false
 	for found.Next() {
@@ -142,7 +142,7 @@ func column(ctx context.Context, tx *sql.Tx, query string, args ...any) ([]strin
 	if err != nil {
 		return nil, err
 	}
-	defer found.Close()
+	defer found.Close() //nolint:errcheck // Err tells
 	var values []string
 	for found.Next() {
 		var v string

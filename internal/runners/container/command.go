@@ -17,7 +17,7 @@ import (
 )
 
 // spec puts together what the step sees.
-func (r *Runner) spec(in runner.ExecutorInput, a args, m *machine, fork fork) (sandbox.Spec, error) {
+func (r *Runner) spec(in runner.ExecutorInput, a args, fork fork) (sandbox.Spec, error) {
 	limits, err := r.limits(in.Step.Resources)
 	if err != nil {
 		return sandbox.Spec{}, &runner.InfraError{Op: "limit the step", Kind: runner.KindUnsupported, Err: err}

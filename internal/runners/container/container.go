@@ -209,7 +209,7 @@ func (r *Runner) inSeat(ctx context.Context, sc *runner.StepContext, in runner.E
 	if err != nil {
 		return nil, runner.StepResult{}, err
 	}
-	spec, err := r.spec(in, a, m, fork)
+	spec, err := r.spec(in, a, fork)
 	if err != nil {
 		return fork, runner.StepResult{}, err
 	}
