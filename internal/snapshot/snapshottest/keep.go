@@ -60,6 +60,22 @@ func (c *check) wantNothing() {
 	}
 }
 
+// takeBlocks fills a file system until it is called back.
+func (c *check) takeBlocks(dir, name string) (free func()) {
+	c.Helper()
+	path := filepath.Join(dir, name)
+	f, err := os.Create(path)
+	c.must(err)
+	for err == nil {
+		_, err = f.Write(make([]byte, os.Getpagesize()))
+	}
+	c.must(f.Close())
+	if !runner.IsDiskFull(err) {
+		c.Fatal(err)
+	}
+	return func() { c.must(os.Remove(path)) }
+}
+
 // keepTests are about snapshots that outlive their process.
 var keepTests = []test{
 	{name: "a kept snapshot outlives the process that made it", fn: func(c *check) {
@@ -221,6 +237,36 @@ var keepTests = []test{
 		}
 		c.want(mine, "workspace", map[string]*Node{"new": file("2")})
 		c.wantWhole(kept)
+	}},
+	{name: "on a full disk nothing counts as kept", fn: func(c *check) {
+		small, dir := c.onSmallDisk()
+		var last runner.SnapshotRef
+		var kept []runner.SnapshotRef
+		free := func() {}
+		for i := range 40 { // the records have some space of their own
+			last = small.step("", "workspace", Op{Do: Write, Path: "new", To: fmt.Sprint(i)})
+			free()
+			free = small.takeBlocks(dir, "hoard")
+			if _, err := small.driver.Keep(context.Background(), []runner.SnapshotRef{last}); err != nil {
+				small.wantKind(err, runner.KindDiskFull)
+				small.wantKind(small.driver.Check(context.Background(), last, runner.CheckExists), runner.KindSnapshot)
+				break
+			}
+			kept = append(kept, last)
+			free()
+			free = func() {}
+		}
+		free()
+		if len(kept) == 40 {
+			c.Error("the disk was never full")
+		}
+		small.want(last, "workspace", map[string]*Node{"new": file(fmt.Sprint(len(kept)))})
+		small.keep(last)
+		small.wantWhole(last)
+		next := small.another()
+		c.must(small.driver.Close())
+		c.must(next.driver.Remove(append(kept, last)...))
+		next.wantNothing()
 	}},
 	{name: "many processes keep, start from and remove the same", fn: func(c *check) {
 		parent := c.step("", "workspace", Op{Do: Write, Path: "new", To: "new"})

@@ -296,13 +296,13 @@ func (c *check) inodes(dir string) map[string]unix.Stat_t {
 	return found
 }
 
-// fullDisk fills a small file system at every moment of a chain of steps.
-func fullDisk(c *check) {
+// onSmallDisk opens a store on a small file system of its own.
+func (c *check) onSmallDisk() (small *check, dir string) {
 	if os.Geteuid() != 0 {
 		c.Skip("needs root, to mount a small file system")
 	}
 	const inodes = 300
-	dir := c.TempDir()
+	dir = c.TempDir()
 	c.must(unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=4m,nr_inodes=%d", inodes)))
 	c.Cleanup(func() {
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
@@ -311,7 +311,12 @@ func fullDisk(c *check) {
 	})
 	// Another helper, that sees the mount.
 	own := &suite{factory: c.factory, props: c.props, helper: startHelper(c.T)}
-	small := own.open(c.T, dir, 2)
+	return own.open(c.T, dir, 2), dir
+}
+
+// fullDisk fills a small file system at every moment of a chain of steps.
+func fullDisk(c *check) {
+	small, dir := c.onSmallDisk()
 	parent := small.step("", "workspace", Op{Do: Write, Path: "one", To: "1"})
 	parent = small.step(parent, "workspace", Op{Do: Write, Path: "two", To: "2"})
 	want := small.tree(parent, "workspace")
