@@ -58,7 +58,8 @@ func eventuallyNone(find func() []string) []string {
 	}
 }
 
-// processes are those with the mark in their environment.
+// processes are those with the mark in their environment, and supervisors, which
+// have none, by what they have open.
 func (s *site) processes() (left []string) {
 	files, err := filepath.Glob("/proc/[0-9]*/environ")
 	if err != nil {
@@ -68,6 +69,29 @@ func (s *site) processes() (left []string) {
 		if env, err := os.ReadFile(file); err == nil && bytes.Contains(env, []byte(markVariable+"="+s.mark+"\x00")) {
 			cmdline, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
 			left = append(left, fmt.Sprintf("process %s: %q", filepath.Base(filepath.Dir(file)), cmdline))
+		}
+	}
+	return append(left, s.supervisors()...)
+}
+
+func (s *site) supervisors() (left []string) {
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		s.Fatal(err)
+	}
+	for _, file := range files {
+		cmdline, err := os.ReadFile(file)
+		if err != nil || !bytes.HasPrefix(cmdline, []byte("strata\x00")) {
+			continue
+		}
+		open, err := filepath.Glob(filepath.Join(filepath.Dir(file), "fd", "*"))
+		if err != nil {
+			s.Fatal(err)
+		}
+		for _, fd := range open {
+			if path, err := os.Readlink(fd); err == nil && strings.HasPrefix(path, s.home+"/") {
+				left = append(left, fmt.Sprintf("%s: %q has %s", file, cmdline, path))
+			}
 		}
 	}
 	return left
@@ -117,7 +141,7 @@ var lasting = regexp.MustCompile(`^(` + strings.Join([]string{
 	`records\.(lock|db(-wal|-shm)?)`,
 	`runs/\.lock`, `runs/[^/]+/journal\.ndjson`, `runs/[^/]+/logs/[^/]+\.log`,
 	`projects/[^/]+/(index|lock)`, `projects/[^/]+/layers/[0-9]+/(lock|tree/)`,
-	`containers/(boot|machine\.json|live/lock)`, `containers/(host|layers)/[^/]+/`,
+	`containers/(boot|machine\.json|live/lock)`, `containers/host/[0-9a-f]+/`, `containers/layers/[^/]+/`,
 	`hosts/lock`, `hosts/snapshots/[^/]+/`,
 }, "|") + `)$`)
 

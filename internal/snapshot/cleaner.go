@@ -18,6 +18,8 @@ type cleaner struct {
 	work chan chore
 	done chan struct{}
 	errs []error // the cleaner's own, handed over by wait
+
+	failed bool // something could not be removed; of use after close
 }
 
 // chore is a directory to remove, or where to report.
@@ -42,6 +44,7 @@ func (c *cleaner) run() {
 		}
 		if err := filetree.Remove(w.dir); err != nil {
 			c.errs = append(c.errs, err)
+			c.failed = true
 		}
 	}
 }

@@ -91,7 +91,11 @@ func (s *Store) Close() error {
 		errs = append(errs, l.unlock())
 	}
 	errs = append(errs, s.cleaner.close())
-	if s.live != nil {
+	switch {
+	case s.live == nil:
+	case s.cleaner.failed: // the directory tells the next sweep to look for the rest
+		errs = append(errs, s.live.lock.Close())
+	default:
 		errs = append(errs, s.live.close())
 	}
 	return errors.Join(errs...)

@@ -56,18 +56,7 @@ func (s *Store) sweepAtOpen() error {
 	if err := s.Sweep(context.Background(), true); err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(s.dir, "boot-")
-	if err != nil {
-		return err
-	}
-	_, err = tmp.WriteString(now)
-	if err = errors.Join(err, tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), file)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp.Name()))
-	}
-	return nil
+	return os.WriteFile(file, []byte(now), 0o600) // half of it is another boot's
 }
 
 func (s *Store) sweepAll(ctx context.Context) error {

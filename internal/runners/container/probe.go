@@ -94,18 +94,7 @@ func (p probe) remember(d Driver) error {
 		return err
 	}
 	data, fail := fault.Cut("container: write down what the machine can do", data)
-	tmp, err := os.CreateTemp(filepath.Dir(p.path), "machine-")
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(data)
-	if err = errors.Join(err, fail, tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), p.path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp.Name()))
-	}
-	return nil
+	return errors.Join(os.WriteFile(p.path, data, 0o600), fail) // half of it is worth nothing: see recall
 }
 
 // forget has the next runner find out again what the machine can do.
