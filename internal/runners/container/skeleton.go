@@ -16,6 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/strata-ci/strata/internal/fault"
+	"github.com/strata-ci/strata/internal/filelock"
 	"github.com/strata-ci/strata/internal/filetree"
 )
 
@@ -58,11 +60,22 @@ func (s skeleton) open(dir string) (path string, unstackable, err error) {
 	if _, err := os.Stat(path); err == nil {
 		return path, nil, nil
 	}
-	tmp, err := os.MkdirTemp(dir, "tmp-")
+	lock, err := filelock.Open(filepath.Join(dir, "lock"), filelock.Exclusive)
 	if err != nil {
 		return "", nil, err
 	}
+	defer lock.Close()
+	tmp := filepath.Join(dir, "new")
+	if err := errors.Join(filetree.Remove(tmp), os.Mkdir(tmp, 0o700)); err != nil { // a killed process may have left one
+		return "", nil, err
+	}
 	unstackable, err = s.write(tmp)
+	if err == nil {
+		err = filetree.Sync(tmp) // what has its name is whole, also after a loss of power
+	}
+	if err == nil {
+		err = fault.Point("container: name a skeleton")
+	}
 	if err == nil && unstackable != nil {
 		path += "-unstackable"
 	}
@@ -72,7 +85,7 @@ func (s skeleton) open(dir string) (path string, unstackable, err error) {
 	if err == nil {
 		return path, unstackable, nil
 	}
-	if _, statErr := os.Stat(path); statErr == nil { // another process was quicker
+	if _, statErr := os.Stat(path); statErr == nil { // it was written before
 		err = nil
 	}
 	return path, unstackable, errors.Join(err, filetree.Remove(tmp))
