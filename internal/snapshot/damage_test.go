@@ -6,13 +6,16 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/strata-ci/strata/internal/records"
 	"github.com/strata-ci/strata/internal/snapshot"
 	"github.com/strata-ci/strata/runner"
 )
@@ -225,4 +228,41 @@ func FuzzModes(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestReadOnly looks at a store as a plan does that is only shown.
+func TestReadOnly(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	dir := filepath.Join(home, "store")
+	_, s := kept(t, dir)
+	commit(t, s, "", "left", func(upper string) { must(t, os.WriteFile(filepath.Join(upper, "new"), nil, 0o644)) })
+	s.Crash()
+	before := everything(t, home)
+	db, err := records.Open(dir+"-records", records.Options{ReadOnly: true})
+	must(t, err)
+	looking, err := snapshot.Open(dir, db)
+	must(t, err, looking.Check(context.Background(), "child", runner.CheckExists))
+	if err := looking.Check(context.Background(), "left", runner.CheckExists); err == nil {
+		t.Error("what was not kept is there")
+	}
+	if _, err := looking.Fork("child"); err == nil {
+		t.Error("a step can start")
+	}
+	must(t, looking.Close(), db.Close())
+	if after := everything(t, home); !slices.Equal(before, after) {
+		t.Errorf("there was %v, and is %v", before, after)
+	}
+}
+
+// everything lists what there is in dir, and when it was last changed.
+func everything(t *testing.T, dir string) (entries []string) {
+	t.Helper()
+	must(t, filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
+		if err == nil {
+			entries = append(entries, fmt.Sprint(path, info.Mode(), info.Size(), info.ModTime()))
+		}
+		return err
+	}))
+	return entries
 }

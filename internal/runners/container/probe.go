@@ -86,15 +86,15 @@ func (p probe) recall() (Driver, bool) {
 	return k.Driver, k.Driver.Name == driverOverlay || k.Driver.Name == driverCopies
 }
 
-// remember writes down what was found out. A loss of power may lose it: it is of
-// no use after another boot.
+// remember writes down what was found out. What a kill or a loss of power leaves
+// of that is found out again.
 func (p probe) remember(d Driver) error {
 	data, err := json.Marshal(knowledge{Machine: p.machine, Driver: d})
 	if err != nil {
 		return err
 	}
 	data, fail := fault.Cut("container: write down what the machine can do", data)
-	return errors.Join(os.WriteFile(p.path, data, 0o600), fail) // half of it is worth nothing: see recall
+	return errors.Join(os.WriteFile(p.path, data, 0o600), fail)
 }
 
 // forget has the next runner find out again what the machine can do.
