@@ -38,7 +38,7 @@ type power struct {
 func newPower(t testing.TB) *power {
 	t.Helper()
 	program(t) // asks for root
-	for _, tool := range []string{"mkfs.ext4", "mount", "umount"} {
+	for _, tool := range []string{"mkfs.ext4", "mount"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("%v: install the packages e2fsprogs and mount", err)
 		}
@@ -93,9 +93,19 @@ func (p *power) mount(name string) {
 	p.Cleanup(func() { _ = unix.Unmount(p.point, unix.MNT_DETACH) })
 }
 
+// unmount waits for processes of other tests that are being started: until they
+// execute their program, they have all open that this one had.
 func (p *power) unmount() {
 	p.Helper()
-	p.tool("umount", p.point)
+	busy := eventuallyNone(func() []string {
+		if err := unix.Unmount(p.point, 0); err != nil {
+			return []string{err.Error()}
+		}
+		return nil
+	})
+	if len(busy) > 0 {
+		p.Fatalf("unmount %s: %q", p.point, busy)
+	}
 }
 
 // copy copies a disk and returns the copy's name, which no disk had before: the
