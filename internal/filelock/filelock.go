@@ -9,7 +9,11 @@
 // they are LockFileEx's.
 package filelock
 
-import "os"
+import (
+	"context"
+	"os"
+	"time"
+)
 
 // Mode says who else may hold a lock at the same time.
 type Mode int
@@ -38,6 +42,29 @@ func Open(path string, mode Mode) (*os.File, error) {
 func Lock(f *os.File, mode Mode) error {
 	_, err := lock(f, mode, true)
 	return wrap(f, err)
+}
+
+// interval is how often LockContext asks for a lock again. The system's own
+// waiting call cannot be cancelled; this is far below what a person notices.
+const interval = 5 * time.Millisecond
+
+// LockContext is Lock, but ends with ctx's error when ctx ends first.
+func LockContext(ctx context.Context, f *os.File, mode Mode) error {
+	if locked, err := Try(f, mode); locked || err != nil {
+		return err
+	}
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if locked, err := Try(f, mode); locked || err != nil {
+			return err
+		}
+	}
 }
 
 // Try locks f if that is possible at once, and reports whether it was. An error

@@ -67,6 +67,9 @@ func (l *LogWriter) write(p []byte) (n int, err error) {
 	return n, l.err
 }
 
+// Path returns where the log is: a file that exists once anything was written.
+func (l *LogWriter) Path() string { return l.path }
+
 // Size returns how many bytes have been written.
 func (l *LogWriter) Size() int64 {
 	l.mu.Lock()

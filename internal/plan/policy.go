@@ -100,3 +100,6 @@ func KeepsResults(r runner.StepRunner) bool {
 	_, identifier := r.(runner.ImageIdentifier)
 	return keeper && checker && reaper && identifier
 }
+
+// Kept reports whether the step's result is to be kept for later runs.
+func (s *Step) Kept() bool { return !s.Key.IsZero() && policyOf(s.Step.Cache).cached }

@@ -134,3 +134,17 @@ CREATE TABLE digests (
   stamp  BLOB NOT NULL,                  -- the stat that the digest is of
   digest BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Snapshots that nobody needs any more, until their runners have reaped them.
+CREATE TABLE leaving (
+  runner TEXT NOT NULL,
+  ref    TEXT NOT NULL,
+  PRIMARY KEY (runner, ref)
+) STRICT, WITHOUT ROWID;
+
+-- The last number that was given to anything in the cache, by order of birth,
+-- use or end.
+CREATE TABLE sequence (
+  last INTEGER NOT NULL
+) STRICT;
+INSERT INTO sequence VALUES (0);
