@@ -143,12 +143,13 @@ var lasting = regexp.MustCompile(`^(` + strings.Join([]string{
 	`projects/[^/]+/(index|lock)`, `projects/[^/]+/layers/[0-9]+/(lock|tree/)`,
 	`containers/(boot|machine\.json|live/lock)`, `containers/host/(lock|[0-9a-f]+/)`, `containers/layers/[^/]+/`,
 	`hosts/lock`, `hosts/snapshots/[^/]+/`,
+	`cache/collect\.lock`, `cache/logs/[^/]+/[^/]+`,
 }, "|") + `)$`)
 
 // passing are directories that lead to lasting ones.
 var passing = regexp.MustCompile(`^(` + strings.Join([]string{
 	`runs(/\.live|/\.trash|/[^/.][^/]*(/logs)?)?`, `projects(/[^/]+(/layers(/[0-9]+)?)?)?`,
-	`containers(/host|/layers|/live)?`, `hosts(/steps|/owners|/snapshots)?`,
+	`containers(/host|/layers|/live)?`, `hosts(/steps|/owners|/snapshots)?`, `cache(/locks|/logs(/[^/]+)?)?`,
 }, "|") + `)$`)
 
 // leftFiles are files of the state directory that no rule explains.

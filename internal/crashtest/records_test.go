@@ -33,6 +33,7 @@ var faulty = []string{
 	 (SELECT 1 FROM parts p WHERE p.runner = h.runner AND p.id = h.part)`,
 	`SELECT 'the hold has no owner: ' || ref FROM holds WHERE (runner, ref) NOT IN
 	 (SELECT runner, ref FROM entries UNION SELECT runner, ref FROM failures)`,
+	`SELECT 'the snapshot has not been removed: ' || ref FROM leaving`,
 	`SELECT 'the entry has no list of inputs: ' || step FROM entries
 	 WHERE inputs IS NOT NULL AND inputs NOT IN (SELECT digest FROM inputs)`,
 	`SELECT 'the run has no end: ' || id FROM runs WHERE status = ''`,
@@ -56,6 +57,8 @@ func (s *site) contradictions() (found []string) {
 	for _, c := range []struct{ what, query, dir string }{
 		{"layer", `SELECT id FROM layers`, "containers/layers"},
 		{"snapshot of the host runner", `SELECT ref FROM entries WHERE runner = 'host' UNION SELECT ref FROM failures WHERE runner = 'host'`, "hosts/snapshots"},
+		{"log of a container", `SELECT ref FROM entries WHERE runner = 'container' AND log_bytes > 0`, "cache/logs/container"},
+		{"log of the host runner", `SELECT ref FROM entries WHERE runner = 'host' AND log_bytes > 0`, "cache/logs/host"},
 		{"run", `SELECT id FROM runs`, "runs"},
 	} {
 		recorded, there := s.rows(db, c.query), s.names(c.dir)
@@ -94,7 +97,7 @@ func (s *site) rows(db *sql.DB, query string) (values []string) {
 	return values
 }
 
-// names are those of the directories in a directory of the state.
+// names are those in a directory of the state.
 func (s *site) names(dir string) (names []string) {
 	s.Helper()
 	entries, err := os.ReadDir(filepath.Join(s.home, dir))
@@ -102,7 +105,7 @@ func (s *site) names(dir string) (names []string) {
 		s.Fatal(err)
 	}
 	for _, e := range entries {
-		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
+		if !strings.HasPrefix(e.Name(), ".") {
 			names = append(names, e.Name())
 		}
 	}
