@@ -223,3 +223,15 @@ func writeLayer(ctx context.Context, tx *sql.Tx, id string, rows map[string]row)
 	}
 	return nil
 }
+
+// Kept returns the names of all kept snapshots.
+func (s *Store) Kept(ctx context.Context) (refs []runner.SnapshotRef, err error) {
+	err = s.db.View(ctx, func(tx *sql.Tx) error {
+		names, err := column(ctx, tx, `SELECT ref FROM snapshots`)
+		for _, name := range names {
+			refs = append(refs, runner.SnapshotRef(name))
+		}
+		return err
+	})
+	return refs, err
+}

@@ -32,3 +32,8 @@ func (r *Runner) ReapSnapshots(_ context.Context, refs []runner.SnapshotRef) err
 // Sweep removes what no process and no record owns; a full sweep looks at every
 // layer: see snapshot.Store.
 func (r *Runner) Sweep(ctx context.Context, full bool) error { return r.store.Sweep(ctx, full) }
+
+// KeptSnapshots returns the names of all kept snapshots.
+func (r *Runner) KeptSnapshots(ctx context.Context) ([]runner.SnapshotRef, error) {
+	return r.store.Kept(ctx)
+}

@@ -236,3 +236,25 @@ func addContents(w io.Writer, path string) error {
 	_, err = io.Copy(w, f)
 	return err
 }
+
+// KeptSnapshots returns the names of all kept snapshots.
+func (r *Runner) KeptSnapshots(ctx context.Context) ([]runner.SnapshotRef, error) {
+	entries, err := os.ReadDir(r.state.snapshots())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var refs []runner.SnapshotRef
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		kept, err := r.state.kept(e.Name())
+		if err != nil {
+			return nil, err
+		}
+		if kept {
+			refs = append(refs, runner.SnapshotRef(e.Name()))
+		}
+	}
+	return refs, nil
+}
