@@ -24,6 +24,7 @@ type cli struct {
 
 	Runs   runsCmd   `cmd:"" group:"past" help:"List runs."`
 	Show   showCmd   `cmd:"" group:"past" help:"Show a run."`
+	Why    whyCmd    `cmd:"" group:"past" help:"Tell why a step ran, or was skipped."`
 	Logs   logsCmd   `cmd:"" group:"past" help:"Print the output of steps."`
 	Events eventsCmd `cmd:"" group:"past" help:"Print the events of a run as JSON lines."`
 

@@ -229,9 +229,9 @@ func (l *commandLine) values(ctx context.Context, a *app, kind string) []candida
 	case "step":
 		return l.stepNames(ctx, a)
 	case "past_step":
-		return l.pastSteps(a)
+		return l.pastSteps(ctx, a)
 	case "run":
-		return runIDs(a)
+		return runIDs(ctx, a)
 	case "runner":
 		return runnerNames(a)
 	}
@@ -272,8 +272,8 @@ func (l *commandLine) stepNames(ctx context.Context, a *app) []candidate {
 	return all
 }
 
-func (l *commandLine) pastSteps(a *app) []candidate {
-	run, err := a.findRun(l.flags["run"])
+func (l *commandLine) pastSteps(ctx context.Context, a *app) []candidate {
+	run, err := a.findRun(ctx, l.flags["run"])
 	if err != nil {
 		return nil
 	}
@@ -289,19 +289,17 @@ func (l *commandLine) pastSteps(a *app) []candidate {
 }
 
 // runIDs returns the latest runs, newest first.
-func runIDs(a *app) []candidate {
+func runIDs(ctx context.Context, a *app) []candidate {
 	const most = 20
-	dir, err := a.runsDir()
-	if err != nil {
-		return nil
-	}
 	var all []candidate
-	for s, err := range journal.List(dir) {
-		if err != nil || len(all) == most {
-			return all
+	// A shell has no place for errors.
+	_ = a.withStore(ctx, func(s *store) error {
+		list, err := s.history.List(ctx, "", most)
+		for _, r := range list {
+			all = append(all, candidate{r.ID, r.Pipeline + " " + runStatus(r)})
 		}
-		all = append(all, candidate{s.ID, s.Pipeline + " " + runStatus(s)})
-	}
+		return err
+	})
 	return all
 }
 

@@ -75,8 +75,12 @@ func (a *app) examine(ctx context.Context) []finding {
 		}}
 	}
 	findings := []finding{{Name: "state directory", OK: true, Needed: true, Detail: home}}
-	findings = append(findings, isolation(ctx, home)...)
-	h, err := openHost(home)
+	s, err := a.openStore(home, false)
+	if err != nil {
+		return append(findings, finding{Name: "records", Needed: true, Detail: err.Error()})
+	}
+	findings = append(findings, isolation(ctx, s)...)
+	h, err := openHost(s)
 	if err == nil {
 		err = try(ctx, h)
 	}
@@ -84,6 +88,9 @@ func (a *app) examine(ctx context.Context) []finding {
 	if err != nil {
 		f.Detail = err.Error()
 		f.Fix = "install a POSIX shell as sh"
+	}
+	if err := s.close(); err != nil {
+		findings = append(findings, finding{Name: "records", Needed: true, Detail: err.Error()})
 	}
 	return append(findings, f)
 }

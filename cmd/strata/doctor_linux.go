@@ -3,29 +3,22 @@ package main
 import (
 	"context"
 	"errors"
-	"path/filepath"
 
-	"github.com/strata-ci/strata/internal/records"
 	"github.com/strata-ci/strata/internal/runners/container"
 	"github.com/strata-ci/strata/internal/sandbox"
 )
 
 // isolation tries the container runner with a real step.
-func isolation(ctx context.Context, home string) []finding {
+func isolation(ctx context.Context, s *store) []finding {
 	f := finding{Name: "runner container", OK: true, Detail: "works: every step in namespaces of its own"}
-	db, err := records.Open(home, records.Options{})
-	var c *container.Runner
-	if err == nil {
-		defer db.Close() //nolint:errcheck // what was committed stays
-		c, err = container.New(container.Options{StateDir: filepath.Join(home, "containers"), Private: privatePaths(home), Records: db})
-	}
+	c, err := s.openContainer()
 	if err == nil {
 		err = errors.Join(try(ctx, c), c.Close())
 	}
 	if err != nil {
 		f.OK, f.Detail, f.Fix = false, err.Error(), sandbox.Advice(err)
-		if stateFault(home, err) {
-			f.Fix = stateFix(home, err)
+		if stateFault(s.home, err) {
+			f.Fix = stateFix(s.home, err)
 		}
 	}
 	if c == nil {

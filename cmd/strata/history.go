@@ -13,35 +13,7 @@ import (
 	"github.com/strata-ci/strata/internal/engine"
 	"github.com/strata-ci/strata/internal/journal"
 	"github.com/strata-ci/strata/internal/render"
-	"github.com/strata-ci/strata/internal/runners/host"
-	"github.com/strata-ci/strata/runner"
 )
-
-// pastRuns returns the directory of the journals, in which the runs whose
-// process died have been brought to their end.
-func (a *app) pastRuns() (string, error) {
-	dir, err := a.runsDir()
-	if err != nil {
-		return "", err
-	}
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return dir, nil
-	}
-	if err := a.recover(dir); err != nil {
-		a.say("%v", err) // what can be read is shown all the same
-	}
-	return dir, nil
-}
-
-// recover ends runs whose process died. Of their snapshots only those of the
-// host runner may be left: the others went with their process.
-func (a *app) recover(runsDir string) error {
-	h, err := openHost(filepath.Dir(runsDir))
-	if err != nil {
-		return err
-	}
-	return engine.Recover(context.Background(), runsDir, a.now, map[string]runner.SnapshotReaper{host.Name: h})
-}
 
 // here returns the root of the project that the command works in, which is the
 // directory itself where there are no pipeline files.
@@ -55,39 +27,34 @@ func (a *app) here() (string, error) {
 
 // findRun returns the run that query names: its ID or a beginning of it, or the
 // latest run of the project for "latest" and "".
-func (a *app) findRun(query string) (*journal.Run, error) {
-	dir, err := a.pastRuns()
-	if err != nil {
-		return nil, err
-	}
-	if query == "" || query == "latest" {
-		if query, err = a.latest(dir); err != nil {
-			return nil, err
+func (a *app) findRun(ctx context.Context, query string) (run *journal.Run, err error) {
+	return run, a.withStore(ctx, func(s *store) error {
+		if query == "" || query == "latest" {
+			root, err := a.here()
+			if err != nil {
+				return err
+			}
+			latest, err := s.history.List(ctx, root, 1)
+			if err != nil {
+				return err
+			}
+			if len(latest) == 0 {
+				return a.noRuns(root)
+			}
+			query = latest[0].ID
 		}
-	}
-	run, err := journal.Find(dir, query)
-	var broken *fs.PathError
-	if err != nil && !errors.As(err, &broken) {
-		err = invalidf("%w\nsee strata runs --all", err)
-	}
-	return run, err
+		var err error
+		run, err = journal.Find(engine.RunsDir(s.home), query)
+		var broken *fs.PathError
+		if err != nil && !errors.As(err, &broken) {
+			err = invalidf("%w\nsee strata runs --all", err)
+		}
+		return err
+	})
 }
 
-// latest returns the ID of the project's latest run.
-func (a *app) latest(runsDir string) (string, error) {
-	root, err := a.here()
-	if err != nil {
-		return "", err
-	}
-	for s, err := range journal.List(runsDir) {
-		if err != nil {
-			return "", err
-		}
-		if s.Project == root {
-			return s.ID, nil
-		}
-	}
-	return "", invalidf("%s has no runs yet: `strata run` starts one; `strata runs --all` lists those of other projects", root)
+func (a *app) noRuns(root string) error {
+	return invalidf("%s has no runs yet: `strata run` starts one; `strata runs --all` lists those of other projects", root)
 }
 
 type runsCmd struct {
@@ -105,28 +72,34 @@ func (c *runsCmd) Validate() error {
 }
 
 // Run lists the runs, newest first.
-func (c *runsCmd) Run(a *app) error {
-	runsDir, err := a.pastRuns()
-	if err != nil {
-		return err
-	}
+func (c *runsCmd) Run(ctx context.Context, a *app) error {
 	root := ""
 	if !c.All {
+		var err error
 		if root, err = a.here(); err != nil {
 			return err
 		}
 	}
 	runs := []journal.Summary{}
-	for s, err := range journal.List(runsDir) {
+	err := a.withStore(ctx, func(s *store) error {
+		list, err := s.history.List(ctx, root, c.Limit)
 		if err != nil {
 			return err
 		}
-		if c.All || s.Project == root {
-			runs = append(runs, s)
+		for _, summary := range list {
+			dir := filepath.Join(engine.RunsDir(s.home), summary.ID)
+			if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+				continue // somebody has removed it
+			}
+			if summary.Status == "" {
+				summary = sofar(dir, summary)
+			}
+			runs = append(runs, summary)
 		}
-		if len(runs) == c.Limit && c.Limit > 0 {
-			break
-		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	switch {
 	case c.JSON:
@@ -166,6 +139,16 @@ func (a *app) printRuns(runs []journal.Summary, all bool) error {
 		}
 		return terminal.Colors.Status(runs[row-1].Status, text)
 	})
+}
+
+// sofar fills in what the journal knows of a run that has not ended.
+func sofar(dir string, s journal.Summary) journal.Summary {
+	found, _, ok := journal.Summarize(dir)
+	if !ok {
+		s.Damaged = "its journal has no beginning"
+		return s
+	}
+	return found
 }
 
 // runningFor returns a run's duration in milliseconds, up to now if it runs.
@@ -210,7 +193,7 @@ type showCmd struct {
 
 // Run shows one run as it is now.
 func (c *showCmd) Run(ctx context.Context, a *app) error {
-	run, err := a.findRun(c.RunID)
+	run, err := a.findRun(ctx, c.RunID)
 	if err != nil {
 		return err
 	}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/strata-ci/strata/internal/journal"
+	"github.com/strata-ci/strata/internal/plan"
 	"github.com/strata-ci/strata/internal/render"
 	"github.com/strata-ci/strata/internal/suggest"
 )
@@ -38,7 +40,7 @@ type logsCmd struct {
 
 // Run prints the output of one step or of all.
 func (c *logsCmd) Run(ctx context.Context, a *app) error {
-	run, err := a.findRun(c.RunID)
+	run, err := a.findRun(ctx, c.RunID)
 	if err != nil {
 		return err
 	}
@@ -50,7 +52,36 @@ func (c *logsCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	items := run.Follow(ctx, journal.FollowOptions{SoFar: !c.Follow, Step: c.Step})
-	return a.read(items, a.printOutput)
+	var cached *journal.Event
+	err = a.read(items, func(items render.Items) error { cached, err = a.printOutput(items); return err })
+	if err != nil || cached == nil {
+		return err
+	}
+	return a.printCachedLog(ctx, cached)
+}
+
+// printCachedLog prints the output that a cached step once had.
+func (a *app) printCachedLog(ctx context.Context, e *journal.Event) (err error) {
+	home, err := a.stateDir()
+	if err != nil {
+		return err
+	}
+	s, err := a.openStore(home, false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	var key plan.Key
+	if err := key.UnmarshalText([]byte(e.Key)); err != nil {
+		return fmt.Errorf("read the journal: %w", err)
+	}
+	log, err := s.cache.Log(ctx, key)
+	if err != nil {
+		return fmt.Errorf("print the output that %s had in run %s: %w", e.Step, e.From.Run, err)
+	}
+	a.say("%s was cached: this is its output in run %s, on %s", e.Step, e.From.Run, e.From.Time.Local().Format("2006-01-02 15:04:05"))
+	_, err = io.Copy(a.stdout, log)
+	return errors.Join(err, log.Close())
 }
 
 // knownStep returns an error if the run does not have the step.
@@ -71,24 +102,26 @@ func knownStep(run *journal.Run, name string) error {
 }
 
 // printOutput writes output as it is, and says of a step that never ran why it
-// has none.
-func (a *app) printOutput(items render.Items) error {
+// has none. Of a cached step it returns the end.
+func (a *app) printOutput(items render.Items) (cached *journal.Event, err error) {
 	started := false
 	for item, err := range items {
 		switch {
 		case err != nil:
-			return err
+			return nil, err
 		case item.Output != nil:
 			if _, err := a.stdout.Write(item.Output.Data); err != nil {
-				return fmt.Errorf("print the output of step %s: %w", item.Output.Step, err)
+				return nil, fmt.Errorf("print the output of step %s: %w", item.Output.Step, err)
 			}
 		case item.Event.Type == journal.StepStarted:
-			started = true
+			started, cached = true, nil
+		case item.Event.Type == journal.StepFinished && item.Event.Status == journal.Cached && item.Event.From != nil:
+			cached = item.Event
 		case item.Event.Type == journal.StepFinished && !started:
 			a.say("step %s did not run: %s", item.Event.Step, render.Ending(item.Event))
 		}
 	}
-	return nil
+	return cached, nil
 }
 
 type eventsCmd struct {
@@ -104,7 +137,7 @@ func (c *eventsCmd) Run(ctx context.Context, a *app) error {
 		_, err := a.stdout.Write(journal.Schema())
 		return err
 	}
-	run, err := a.findRun(c.RunID)
+	run, err := a.findRun(ctx, c.RunID)
 	if err != nil {
 		return err
 	}

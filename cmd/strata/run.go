@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -28,7 +27,8 @@ type runCmd struct {
 	KeepGoing bool              `short:"k" help:"After a failure, run on what does not depend on it."`
 	Step      []string          `placeholder:"NAME" complete:"step" help:"Run only this step and what it needs. Can be repeated."`
 	From      string            `placeholder:"STEP" complete:"step" help:"Run only this step, all after it, and what they need."`
-	DryRun    bool              `help:"Print what would run, and change nothing."`
+	NoCache   bool              `help:"Run every step, and use no earlier results; new ones are kept."`
+	DryRun    bool              `help:"Print what would run and why, and change nothing at all. With --format json, as a JSON array."`
 	Runner    string            `placeholder:"NAME" complete:"runner" help:"Run steps that name no runner with this one."`
 	Env       map[string]string `placeholder:"K=V" help:"Set a variable for every step. Can be repeated."`
 	Format    string            `enum:"auto,tty,plain,json" default:"auto" placeholder:"FORM" help:"How to show the run: tty, plain or json. Default: tty on a terminal, else plain."`
@@ -47,7 +47,7 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if c.DryRun {
-		return c.dryRun(a, project, p)
+		return c.dryRun(ctx, a, project, p)
 	}
 	home, err := a.makeStateDir()
 	if err != nil {
@@ -56,19 +56,22 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	// From here on things are made that have to be cleaned up.
 	ctx, kill, release := interrupts(ctx)
 	defer release()
-	runners, err := openRunners(ctx, home)
+	s, err := a.openStore(home, false)
 	if err != nil {
 		return err
 	}
+	runners, err := openRunners(ctx, s)
+	if err != nil {
+		return errors.Join(err, s.close())
+	}
 	made, err := c.plan(project, p, &runners.registry)
 	if err == nil {
-		e := &engine.Engine{Home: home, Now: a.now, Random: rand.Reader, Reapers: runners.reapers()}
-		err = c.execute(ctx, a, e, engine.Request{
-			Plan: made, Project: project.Root, Jobs: c.Jobs, KeepGoing: c.KeepGoing,
+		err = c.execute(ctx, a, project, s.engine(a, runners.reapers()), engine.Request{
+			Plan: made, Project: project.Root, Jobs: c.Jobs, KeepGoing: c.KeepGoing, NoCache: c.NoCache,
 			Notices: runners.notes(made, c.Runner), Kill: kill,
 		})
 	}
-	if closeErr := runners.close(); closeErr != nil && err == nil {
+	if closeErr := errors.Join(runners.close(), s.close()); closeErr != nil && err == nil {
 		err = fmt.Errorf("clean up after the run: %w", closeErr)
 	}
 	return err
@@ -83,20 +86,43 @@ func (c *runCmd) plan(project define.Project, p *pipeline.Pipeline, registry *ru
 }
 
 // dryRun prints the plan. It starts no runner, and so changes nothing at all.
-func (c *runCmd) dryRun(a *app, project define.Project, p *pipeline.Pipeline) error {
-	registry, err := plannedRunners()
+func (c *runCmd) dryRun(ctx context.Context, a *app, project define.Project, p *pipeline.Pipeline) (err error) {
+	home, err := a.stateDir()
 	if err != nil {
 		return err
 	}
-	made, err := c.plan(project, p, registry)
+	s, err := a.openStore(home, true)
 	if err != nil {
 		return err
 	}
-	return printPlan(a.stdout, made)
+	defer func() { err = errors.Join(err, s.close()) }()
+	runners, err := openRunners(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, runners.close()) }()
+	made, err := c.plan(project, p, &runners.registry)
+	if err != nil {
+		return err
+	}
+	files, err := engine.Look(ctx, home, project.Root)
+	if err != nil {
+		return err
+	}
+	err = made.Decide(ctx, plan.Facts{
+		Project: project.Root, Files: files, Past: engine.Past(s.cache, s.history), Now: a.now(), NoCache: c.NoCache,
+	})
+	if faults := (pipeline.Faults)(nil); errors.As(err, &faults) {
+		return invalid(planError(project, err))
+	}
+	if err != nil {
+		return err
+	}
+	return printPlan(a, made, c.Format == "json")
 }
 
 // execute carries the request out, and shows it.
-func (c *runCmd) execute(ctx context.Context, a *app, e *engine.Engine, req engine.Request) error {
+func (c *runCmd) execute(ctx context.Context, a *app, project define.Project, e *engine.Engine, req engine.Request) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	req.Watch = func(run *journal.Run) error {
@@ -109,6 +135,12 @@ func (c *runCmd) execute(ctx context.Context, a *app, e *engine.Engine, req engi
 	result, err := e.Run(ctx, req)
 	if err != nil {
 		return err
+	}
+	for _, note := range result.Notes {
+		a.say("%v", note)
+	}
+	if result.Faults != nil {
+		return invalid(planError(project, result.Faults))
 	}
 	if result.WatchErr != nil && !closedPipe(result.WatchErr) {
 		a.say("show the run: %v", result.WatchErr)

@@ -29,18 +29,18 @@ type runners struct {
 }
 
 // openRunners opens all runners of this platform, after it has removed what
-// killed processes left. The default one is the best that works here, found by
+// killed processes left. With a store that is only read it changes nothing, and
+// the runners can only be asked. The default one is the best that works here, found by
 // trying.
-func openRunners(ctx context.Context, home string) (*runners, error) {
+func openRunners(ctx context.Context, s *store) (*runners, error) {
 	r := &runners{}
-	if err := r.openIsolated(home); err != nil {
+	if err := r.openIsolated(s); err != nil {
 		return nil, errors.Join(err, r.close())
 	}
-	h, err := openHost(home)
+	h, err := openHost(s)
 	if err == nil {
-		if sweepErr := h.Sweep(ctx); sweepErr != nil && ctx.Err() == nil {
-			r.notices = append(r.notices, fmt.Sprintf("what a killed run left could not be removed: %v", sweepErr))
-		}
+		r.sweep(ctx, s, h)
+		r.closers = append(r.closers, h)
 		err = r.registry.Register(h)
 	}
 	for _, u := range r.broken { // after the runner that is the default now
@@ -52,8 +52,18 @@ func openRunners(ctx context.Context, home string) (*runners, error) {
 	return r, nil
 }
 
-func openHost(home string) (*host.Runner, error) {
-	return host.New(host.Options{StateDir: filepath.Join(home, "hosts")})
+// sweep removes what killed processes left, unless nothing is to be changed.
+func (r *runners) sweep(ctx context.Context, s *store, h *host.Runner) {
+	if s.db.ReadOnly() {
+		return
+	}
+	if err := h.Sweep(ctx); err != nil && ctx.Err() == nil {
+		r.notices = append(r.notices, fmt.Sprintf("what a killed run left could not be removed: %v", err))
+	}
+}
+
+func openHost(s *store) (*host.Runner, error) {
+	return host.New(host.Options{StateDir: filepath.Join(s.home, "hosts"), Digests: s.digests})
 }
 
 // reapers are the runners that keep ephemeral snapshots.
@@ -143,7 +153,7 @@ func (s standIn) Execute(context.Context, *runner.StepContext, runner.ExecutorIn
 	return runner.StepResult{}, runner.AsInfra(op, s.fault)
 }
 
-// plannedRunners describes this platform's runners without starting any.
+// plannedRunners describes this platform's runners without opening any.
 func plannedRunners() (*runner.Registry, error) {
 	var registry runner.Registry
 	for _, s := range append(isolatedStandIns(), standIn{name: host.Name, check: host.CheckStep}) {

@@ -36,6 +36,11 @@ type shownStep struct {
 	LogBytes    int64          `json:"log_bytes,omitempty"`
 	Usage       *journal.Usage `json:"usage,omitempty"`
 	Notices     []string       `json:"notices,omitempty"`
+
+	Decision *journal.Decision `json:"decision,omitempty"` // about its cached result
+	Key      string            `json:"key,omitempty"`      // its cache key
+	From     *journal.Origin   `json:"from,omitempty"`     // of a cached step: whose result it is
+	Attempts int               `json:"attempts,omitempty"` // where there was more than one
 }
 
 func showJSON(a *app, run *journal.Run) error {
@@ -68,7 +73,7 @@ func shown(id string, live bool, state journal.RunState) shownRun {
 }
 
 func stepShown(s journal.StepState) shownStep {
-	out := shownStep{Step: s.Step, Status: s.Status(), Notices: s.Notices}
+	out := shownStep{Step: s.Step, Status: s.Status(), Notices: s.Notices, Decision: s.Decision}
 	if !s.Started.IsZero() {
 		out.Started = &s.Started
 	}
@@ -76,6 +81,7 @@ func stepShown(s journal.StepState) shownStep {
 		out.DurationMS, out.ExitCode, out.Signal, out.OutOfMemory = e.DurationMS, e.ExitCode, e.Signal, e.OutOfMemory
 		out.Cause, out.Error, out.Snapshot = e.Cause, e.Error, e.Snapshot
 		out.LogBytes, out.Usage = e.LogBytes, e.Usage
+		out.Key, out.From, out.Attempts = e.Key, e.From, e.Attempt
 	}
 	return out
 }

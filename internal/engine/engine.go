@@ -17,6 +17,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/strata-ci/strata/internal/cache"
+	"github.com/strata-ci/strata/internal/history"
 	"github.com/strata-ci/strata/internal/journal"
 	"github.com/strata-ci/strata/internal/plan"
 	"github.com/strata-ci/strata/internal/workspace"
@@ -32,9 +34,17 @@ type Engine struct {
 	Now func() time.Time
 	// Random gives the random part of run IDs.
 	Random io.Reader
-	// Reapers are the runners, by name, that snapshots of runs whose process
-	// died are given to.
+	// Cache and History are the records of earlier results and runs.
+	Cache   *cache.Cache
+	History *history.History
+	// Limits bound what is kept.
+	Limits cache.Limits
+	// Reapers are the runners, by name, that snapshots of earlier runs are given to.
 	Reapers map[string]runner.SnapshotReaper
+	// Free returns the bytes that are free on the file system of Home.
+	Free func() (int64, error)
+	// Backoff is how long to wait before the nth further try of a step.
+	Backoff func(n int) time.Duration
 }
 
 // Request is one run.
@@ -46,6 +56,8 @@ type Request struct {
 	Jobs int
 	// KeepGoing lets steps that do not depend on a failed one run on.
 	KeepGoing bool
+	// NoCache uses no earlier results; what passes is kept all the same.
+	NoCache bool
 	// Notices are told at the start of the run.
 	Notices []string
 	// Kill, once closed, ends a cancelled run without grace. May be nil.
@@ -59,6 +71,11 @@ type Request struct {
 type Result struct {
 	RunID  string
 	Status journal.Status
+	// Faults are what is wrong with the pipeline, found out after the capture,
+	// where Status is Invalid.
+	Faults error
+	// Notes are what went wrong after the verdict, and does not change it.
+	Notes []error
 	// WatchErr is what Watch returned.
 	WatchErr error
 }
@@ -67,66 +84,46 @@ type Result struct {
 func RunsDir(home string) string { return filepath.Join(home, "runs") }
 
 // KeptRuns is how many finished runs the journal keeps.
-const KeptRuns = 1000
+const KeptRuns = 10_000
 
 // Run carries a plan out. When ctx ends, the run is cancelled: its steps are
 // asked to end, and the journal is finished. An error means that the run could
 // not be recorded; everything that ran has ended by then.
 func (e *Engine) Run(ctx context.Context, req Request) (Result, error) {
-	runs := RunsDir(e.Home)
-	if err := Recover(ctx, runs, e.Now, e.Reapers); err != nil {
+	if err := e.Recover(ctx); err != nil {
 		// What went wrong with other runs is no reason not to run.
 		req.Notices = append(slices.Clip(req.Notices), err.Error())
 	}
+	runs := RunsDir(e.Home)
 	id := journal.NewRunID(e.Now(), e.Random)
 	w, err := journal.Create(runs, id, e.Now)
 	if err != nil {
 		return Result{}, runner.AsInfra("start the journal in "+runs, err)
 	}
-	result := Result{RunID: id}
-	watched := make(chan error, 1)
-	if err := w.Append(started(req)); err != nil {
-		return result, errors.Join(runner.AsInfra("write the journal", err), w.Close())
+	r := &run{Request: req, engine: e, journal: w, id: id, began: e.Now(), products: make([]product, len(req.Plan.Steps))}
+	begin := started(req)
+	if err := w.Append(begin); err != nil {
+		return Result{RunID: id}, errors.Join(runner.AsInfra("write the journal", err), w.Close())
 	}
+	watched := make(chan error, 1)
 	if req.Watch != nil {
 		go func() { watched <- req.Watch(w.Run()) }()
 	} else {
 		watched <- nil
 	}
-	r := &run{Request: req, engine: e, journal: w, id: id}
-	result.Status, err = r.execute(ctx)
+	r.index(ctx, begin)
+	last, err := r.execute(ctx)
 	if err != nil {
 		err = runner.AsInfra("write the journal in "+w.Dir(), err)
 	}
 	// The verdict is out; what follows delays nobody who waits for it.
-	r.reap(context.WithoutCancel(ctx))
+	r.finish(context.WithoutCancel(ctx), last)
 	if closeErr := w.Close(); closeErr != nil && err == nil {
 		err = runner.AsInfra("finish the journal in "+w.Dir(), closeErr)
 	}
-	result.WatchErr = <-watched
-	if _, pruneErr := journal.Prune(runs, KeptRuns); pruneErr != nil && err == nil {
-		err = runner.AsInfra("remove old journals", pruneErr)
-	}
-	return result, err
-}
-
-// Recover ends the runs whose processes died, after it has given the ephemeral
-// snapshots that they may have left to the runners that made them.
-func Recover(ctx context.Context, runsDir string, now func() time.Time, reapers map[string]runner.SnapshotReaper) error {
-	_, err := journal.RecoverAfter(runsDir, now, func(state journal.RunState) error {
-		refs := map[string][]runner.SnapshotRef{}
-		for _, s := range state.Steps {
-			refs[s.Runner] = append(refs[s.Runner], runner.SnapshotRef(stepID(state.ID, s.Name)))
-		}
-		var errs []error
-		for name, refs := range refs {
-			if reaper := reapers[name]; reaper != nil {
-				errs = append(errs, reaper.ReapSnapshots(ctx, refs))
-			}
-		}
-		return errors.Join(errs...)
-	})
-	return err
+	watchErr := <-watched
+	e.clean(context.WithoutCancel(ctx), r)
+	return Result{RunID: id, Status: last.Status, Faults: r.faults, Notes: r.notes, WatchErr: watchErr}, err
 }
 
 func started(req Request) journal.Event {
@@ -149,10 +146,27 @@ func started(req Request) journal.Event {
 	return ev
 }
 
+// Look returns the workspace as a run would capture it now, and writes nothing.
+func Look(ctx context.Context, home, project string) (*workspace.View, error) {
+	store, err := openWorkspace(home, project)
+	if err != nil {
+		return nil, captureError(project, err)
+	}
+	view, _, err := store.Look(ctx)
+	if err != nil {
+		return nil, captureError(project, err)
+	}
+	return view, nil
+}
+
+func openWorkspace(home, project string) (*workspace.Store, error) {
+	dir := filepath.Join(home, "projects", projectID(project))
+	return workspace.Open(dir, project, workspace.Options{Exclude: []string{home}})
+}
+
 // capture takes the run's copy of the workspace.
 func (r *run) capture(ctx context.Context) (*workspace.Capture, error) {
-	dir := filepath.Join(r.engine.Home, "projects", projectID(r.Project))
-	store, err := workspace.Open(dir, r.Project, workspace.Options{Exclude: []string{r.engine.Home}})
+	store, err := openWorkspace(r.engine.Home, r.Project)
 	if err != nil {
 		return nil, err
 	}

@@ -16,9 +16,12 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/strata-ci/strata/internal/cache"
 	"github.com/strata-ci/strata/internal/engine"
+	"github.com/strata-ci/strata/internal/history"
 	"github.com/strata-ci/strata/internal/journal"
 	"github.com/strata-ci/strata/internal/plan"
+	"github.com/strata-ci/strata/internal/records"
 	"github.com/strata-ci/strata/pipeline"
 	"github.com/strata-ci/strata/runner"
 )
@@ -72,6 +75,17 @@ type fixture struct {
 	*testing.T
 	home, project string
 	runner        *script
+	records       *records.DB
+}
+
+func (f *fixture) engine() *engine.Engine {
+	return &engine.Engine{
+		Home: f.home, Now: time.Now, Random: rand.Reader,
+		Cache: cache.New(f.records, filepath.Join(f.home, "cache"), time.Now), History: history.Open(f.records),
+		Limits:  cache.Limits{MaxBytes: 1 << 30},
+		Free:    func() (int64, error) { return 1 << 40, nil },
+		Backoff: func(int) time.Duration { return 0 },
+	}
 }
 
 func setup(t *testing.T) *fixture {
@@ -82,7 +96,13 @@ func setup(t *testing.T) *fixture {
 	if err := os.WriteFile(filepath.Join(project, "file"), []byte("content"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return &fixture{T: t, home: t.TempDir(), project: project, runner: &script{name: "script"}}
+	home := t.TempDir()
+	db, err := records.Open(home, records.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return &fixture{T: t, home: home, project: project, runner: &script{name: "script"}, records: db}
 }
 
 func (f *fixture) run(ctx context.Context, p *pipeline.Pipeline, change func(*engine.Request)) (engine.Result, map[string]journal.Event, []journal.Event) {
@@ -100,8 +120,7 @@ func (f *fixture) run(ctx context.Context, p *pipeline.Pipeline, change func(*en
 	if change != nil {
 		change(&req)
 	}
-	e := &engine.Engine{Home: f.home, Now: time.Now, Random: rand.Reader}
-	result, err := e.Run(ctx, req)
+	result, err := f.engine().Run(ctx, req)
 	if err != nil {
 		f.Fatal(err)
 	}

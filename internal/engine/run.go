@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/strata-ci/strata/internal/journal"
+	"github.com/strata-ci/strata/internal/plan"
 	"github.com/strata-ci/strata/internal/schedule"
 	"github.com/strata-ci/strata/internal/workspace"
+	"github.com/strata-ci/strata/pipeline"
 	"github.com/strata-ci/strata/runner"
 )
 
@@ -18,22 +21,31 @@ type run struct {
 	engine  *Engine
 	journal *journal.Writer
 	id      string
+	began   time.Time
 
 	workspace *workspace.Capture
+	keeper    *keeper
+	products  []product               // of the plan's steps
 	ends      chan end                // one for each step that was started
 	stop      map[int]func(cause int) // of the steps that run
-	built     map[int]runner.SnapshotRef
+	ended     map[int]end
 	verdict   journal.Status // of the first step that did not pass
 	lost      error          // the first error of writing the journal
+	faults    error          // of the pipeline
+
+	mu      sync.Mutex
+	commits map[runner.SnapshotRef]int // snapshots, with the steps that made them
+	notes   []error
 }
 
 // end is how a step ended.
 type end struct {
-	step    int
-	outcome schedule.Outcome
-	status  journal.Status
-	ref     runner.SnapshotRef
-	err     error // of writing the journal
+	step       int
+	outcome    schedule.Outcome
+	status     journal.Status
+	ref        runner.SnapshotRef
+	durationMS float64
+	err        error // of writing the journal
 }
 
 var (
@@ -46,49 +58,68 @@ type stopped struct{ step int }
 
 func (s *stopped) Error() string { return fmt.Sprintf("step %d failed", s.step) }
 
-// execute captures the workspace, runs all steps and writes the run's last
-// event. The error is that of writing the journal.
-func (r *run) execute(ctx context.Context) (journal.Status, error) {
+// execute captures the workspace, decides which earlier results to use, runs
+// all other steps and writes the run's last event, which it returns. The error
+// is that of writing the journal.
+func (r *run) execute(ctx context.Context) (journal.Event, error) {
 	begin := r.engine.Now()
 	if limit := time.Duration(r.Plan.Pipeline.Timeout); limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, limit, errTimeLimit)
 		defer cancel()
 	}
-	last := journal.Event{Type: journal.RunFinished}
-	if err := r.notices(r.Notices); err != nil {
-		return journal.InfraFailed, err
+	last := journal.Event{Type: journal.RunFinished, Status: journal.InfraFailed}
+	err := r.notices(r.Notices)
+	if err != nil {
+		return last, err
 	}
-	capture, err := r.capture(ctx)
+	r.workspace, err = r.capture(ctx)
 	switch {
 	case ctx.Err() != nil:
 		last.Status = cancelStatus(ctx)
 	case err != nil:
-		last.Status = journal.InfraFailed
 		last.Error = eventError(captureError(r.Project, err))
 	default:
-		r.workspace = capture
-		last.Status, err = r.steps(ctx)
-		if err != nil {
-			return journal.InfraFailed, errors.Join(err, capture.Close())
-		}
+		err = r.planned(ctx, &last)
 	}
-	if capture != nil {
-		if err := capture.Close(); err != nil {
-			return journal.InfraFailed, err
-		}
+	if r.workspace != nil {
+		err = errors.Join(err, r.workspace.Close())
+	}
+	if err != nil && r.workspace != nil {
+		return last, err
 	}
 	code := ExitCode(last.Status)
 	last.ExitCode = &code
 	last.DurationMS = milliseconds(r.engine.Now().Sub(begin))
-	return last.Status, r.journal.Append(last)
+	return last, r.journal.Append(last)
+}
+
+// planned decides and runs the steps, and fills in how the run ended.
+func (r *run) planned(ctx context.Context, last *journal.Event) error {
+	err := r.decide(ctx)
+	var faults pipeline.Faults
+	switch {
+	case errors.As(err, &faults):
+		r.faults = err
+		last.Status = journal.Invalid
+		last.Error = &journal.Error{Op: "plan the run", Kind: "pipeline", Message: faults.Error()}
+		return nil
+	case ctx.Err() != nil:
+		last.Status = cancelStatus(ctx)
+		return nil
+	case err != nil:
+		last.Error = eventError(runner.AsInfra("plan the run", err))
+		return nil
+	}
+	last.Status, err = r.steps(ctx)
+	return err
 }
 
 // steps is the loop around the scheduler.
 func (r *run) steps(ctx context.Context) (journal.Status, error) {
 	graph := make([]schedule.Step, len(r.Plan.Steps))
 	for i, s := range r.Plan.Steps {
-		graph[i] = schedule.Step{Deps: s.Deps}
+		graph[i] = schedule.Step{Deps: s.Deps, Weight: weight(&s.Decision)}
 	}
 	state, err := schedule.New(graph, schedule.Options{Jobs: r.Jobs, KeepGoing: r.KeepGoing})
 	if err != nil {
@@ -96,12 +127,14 @@ func (r *run) steps(ctx context.Context) (journal.Status, error) {
 	}
 	r.ends = make(chan end)
 	r.stop = map[int]func(int){}
-	r.built = map[int]runner.SnapshotRef{}
+	r.ended = map[int]end{}
+	keepCtx, cancelKeeping := r.untilKilled(context.WithoutCancel(ctx))
+	r.keeper = startKeeper(keepCtx, r, cancelKeeping)
 	r.apply(ctx, state.Start())
 	done := ctx.Done()
 	cancel := func() {
 		done = nil
-		r.record(journal.Event{Type: journal.RunCancelling, Message: context.Cause(ctx).Error()})
+		r.append(journal.Event{Type: journal.RunCancelling, Message: context.Cause(ctx).Error()})
 		r.apply(ctx, state.Cancel())
 	}
 	for !state.Done() {
@@ -134,9 +167,7 @@ func (r *run) steps(ctx context.Context) (journal.Status, error) {
 // note keeps what the end of a step means for the run.
 func (r *run) note(e end) {
 	delete(r.stop, e.step)
-	if e.ref != "" {
-		r.built[e.step] = e.ref
-	}
+	r.ended[e.step] = e
 	if e.err != nil && r.lost == nil {
 		r.lost = e.err
 	}
@@ -159,17 +190,19 @@ func (r *run) apply(ctx context.Context, actions []schedule.Action) {
 		case schedule.Stop:
 			r.stop[a.Step](a.Cause)
 		case schedule.Skip:
-			r.record(journal.Event{
+			r.append(journal.Event{
 				Type: journal.StepFinished, Step: step.Name, Status: journal.Skipped, Cause: r.Plan.Steps[a.Cause].Name,
 			})
+			r.ended[a.Step] = end{step: a.Step, status: journal.Skipped}
 		case schedule.Cancel:
-			r.record(journal.Event{Type: journal.StepFinished, Step: step.Name, Status: journal.Cancelled})
+			r.append(journal.Event{Type: journal.StepFinished, Step: step.Name, Status: journal.Cancelled})
+			r.ended[a.Step] = end{step: a.Step, status: journal.Cancelled}
 		}
 	}
 }
 
-// record writes an event of the loop itself.
-func (r *run) record(ev journal.Event) {
+// append writes an event of the loop itself.
+func (r *run) append(ev journal.Event) {
 	if err := r.journal.Append(ev); err != nil && r.lost == nil {
 		r.lost = err
 	}
@@ -185,10 +218,9 @@ func (r *run) start(ctx context.Context, i int) {
 		}
 		cancel(&stopped{cause})
 	}
-	in := r.input(i)
 	go func() {
 		defer cancel(nil)
-		r.ends <- r.step(stepCtx, i, in)
+		r.ends <- r.step(stepCtx, i)
 	}()
 }
 
@@ -198,31 +230,18 @@ func (r *run) input(i int) runner.ExecutorInput {
 		Step: s.Step, Env: s.Environ, Dir: s.Dir, RunID: r.id, StepID: stepID(r.id, s.Name),
 		Workspace: r.workspace, Cache: s.Cache, Timeout: time.Duration(s.Timeout),
 	}
-	if s.Parent >= 0 {
-		in.Parent = r.built[s.Parent]
+	in.Cache.KeepFailed = plan.KeepsResults(s.Runner)
+	if in.Cache.Action == runner.Hit {
+		in.Cache.Action = runner.MissBuildAs // the earlier result could not be used after all
 	}
-	if in.Cache.Action == runner.MissBuildAs {
+	if in.Cache.Action == runner.MissBuildAs || in.Cache.KeepFailed {
 		in.Cache.Ref = runner.SnapshotRef(in.StepID)
 	}
 	return in
 }
 
-// stepID names a step among all runs. An ephemeral snapshot has its step's name.
+// stepID names a step among all runs. A snapshot has its step's name.
 func stepID(runID, step string) string { return runID + "." + step }
-
-// reap gives every runner its own ephemeral snapshots to remove. What cannot
-// be removed now is swept at the runner's next start.
-func (r *run) reap(ctx context.Context) {
-	refs := map[runner.SnapshotReaper][]runner.SnapshotRef{}
-	for i, ref := range r.built {
-		if reaper, ok := r.Plan.Steps[i].Runner.(runner.SnapshotReaper); ok {
-			refs[reaper] = append(refs[reaper], ref)
-		}
-	}
-	for reaper, refs := range refs {
-		_ = reaper.ReapSnapshots(ctx, refs) // best effort, by its contract
-	}
-}
 
 func cancelStatus(ctx context.Context) journal.Status {
 	if errors.Is(context.Cause(ctx), errTimeLimit) {
@@ -238,6 +257,8 @@ func ExitCode(s journal.Status) int {
 		return 0
 	case journal.Failed, journal.TimedOut:
 		return 1
+	case journal.Invalid:
+		return 2
 	case journal.Cancelled:
 		return 130 // as a shell reports a command that SIGINT ended
 	default:

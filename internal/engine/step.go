@@ -3,17 +3,44 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
+	"github.com/strata-ci/strata/internal/cache"
 	"github.com/strata-ci/strata/internal/journal"
 	"github.com/strata-ci/strata/internal/schedule"
 	"github.com/strata-ci/strata/runner"
 )
 
-// step runs one step and writes its events.
-func (r *run) step(ctx context.Context, i int, in runner.ExecutorInput) end {
+// step brings one step to its end: by an earlier result, or by running it.
+func (r *run) step(ctx context.Context, i int) end {
+	entry, claim, err := r.reuse(ctx, i)
+	if err != nil {
+		ev := journal.Event{Type: journal.StepFinished, Step: r.Plan.Steps[i].Name}
+		e := r.broken(ctx, &ev, i, fmt.Errorf("look for an earlier result: %w", err))
+		e.err = r.journal.Append(ev)
+		return e
+	}
+	if entry != nil {
+		return r.cached(i, entry)
+	}
+	e := r.perform(ctx, i, claim, false)
+	r.products[i].made(e.ref)
+	return e
+}
+
+// perform runs a step, whatever earlier results there are, and writes its
+// events. A claim ends with it, or when the result is kept. once says that the
+// step has ended in this run before, by an earlier result.
+func (r *run) perform(ctx context.Context, i int, claim *cache.Claim, once bool) end {
 	s := &r.Plan.Steps[i]
 	e := end{step: i, outcome: schedule.InfraFailed}
+	kept := false
+	defer func() {
+		if !kept {
+			r.release(claim)
+		}
+	}()
 	begin := time.Now()
 	if e.err = r.journal.Append(journal.Event{Type: journal.StepStarted, Step: s.Name, Runner: s.Runner.Name()}); e.err != nil {
 		return e
@@ -23,32 +50,61 @@ func (r *run) step(ctx context.Context, i int, in runner.ExecutorInput) end {
 		e.err = err
 		return e
 	}
-	sc := &runner.StepContext{
-		Stdout: log, Stderr: log, Kill: r.Kill,
-		Notice: func(message string) {
-			// An event that cannot be written shows at the step's last one.
-			_ = r.journal.Append(journal.Event{Type: journal.Notice, Step: s.Name, Message: message})
-		},
+	sc := &runner.StepContext{Stdout: log, Stderr: log, Kill: r.Kill, Notice: func(message string) { r.tell(s.Name, message) }}
+	in := r.input(i)
+	if once {
+		in.StepID += again // the names of snapshots are never used twice
+		in.Cache.Ref = runner.SnapshotRef(in.StepID)
 	}
-	result, err := s.Runner.Execute(ctx, sc, in)
-	ev := journal.Event{Type: journal.StepFinished, Step: s.Name, DurationMS: milliseconds(time.Since(begin))}
-	switch {
-	case err != nil && ctx.Err() != nil:
-		e.outcome, ev.Status = schedule.Cancelled, journal.Cancelled
+	result, attempts, took, err := r.attempts(ctx, sc, in, i)
+	ev := journal.Event{Type: journal.StepFinished, Step: s.Name, DurationMS: milliseconds(time.Since(begin)), Key: keyText(s.Key)}
+	if attempts > 1 {
+		ev.Attempt = attempts
+	}
+	if err != nil {
+		e = r.broken(ctx, &ev, i, err)
+	} else {
+		e.outcome = describe(&ev, result)
+		e.ref = result.Snapshot
+		e.status = ev.Status
+	}
+	if e.err = r.journal.Append(ev); e.err != nil {
+		return e
+	}
+	e.durationMS = milliseconds(took)
+	r.committed(i, result.Snapshot)
+	if err == nil && result.Snapshot != "" {
+		kept = r.keep(i, result, took, log.Path(), claim)
+	}
+	if !result.Passed() {
+		e.ref = "" // no child starts from it
+	}
+	return e
+}
+
+// broken ends a step that did not come to an end of its own.
+func (r *run) broken(ctx context.Context, ev *journal.Event, i int, err error) end {
+	e := end{step: i, outcome: schedule.InfraFailed, status: journal.InfraFailed}
+	if ctx.Err() != nil {
+		e.outcome, e.status = schedule.Cancelled, journal.Cancelled
 		var by *stopped
 		if errors.As(context.Cause(ctx), &by) {
 			ev.Cause = r.Plan.Steps[by.step].Name
 		}
-	case err != nil:
-		e.outcome, ev.Status = schedule.InfraFailed, journal.InfraFailed
+	} else {
 		ev.Error = eventError(runner.AsInfra("run the step", err))
-	default:
-		e.ref = result.Snapshot
-		e.outcome = describe(&ev, result)
 	}
-	e.status = ev.Status
-	e.err = r.journal.Append(ev)
+	ev.Status = e.status
 	return e
+}
+
+func (r *run) release(claim *cache.Claim) {
+	if claim == nil {
+		return
+	}
+	if err := claim.Release(); err != nil {
+		r.later(err)
+	}
 }
 
 // describe fills in how the command ended.

@@ -216,3 +216,12 @@ func commonPrefix(a, b string) int {
 	}
 	return n
 }
+
+// Dirs returns the directories of all runs, the oldest first.
+func Dirs(runsDir string) ([]string, error) {
+	ids, err := runIDs(runsDir)
+	for i, id := range ids {
+		ids[i] = filepath.Join(runsDir, id)
+	}
+	return ids, err
+}

@@ -112,11 +112,6 @@ func Make(p *pipeline.Pipeline, registry *runner.Registry, opts Options) (*Plan,
 		}
 		plan.Steps = append(plan.Steps, step)
 	}
-	for _, s := range plan.Steps {
-		if s.Parent >= 0 {
-			plan.Steps[s.Parent].Cache = runner.CacheDecision{Action: runner.MissBuildAs}
-		}
-	}
 	return plan, nil
 }
 

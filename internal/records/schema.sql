@@ -28,7 +28,7 @@ CREATE TABLE step_ends (
   key         BLOB,                      -- cache key; NULL where there was none
   duration_ms REAL NOT NULL DEFAULT 0
 ) STRICT;
-CREATE INDEX step_ends_step ON step_ends (project, pipeline, step, seq);
+CREATE INDEX step_ends_step ON step_ends (project, step, seq);
 CREATE INDEX step_ends_run ON step_ends (run);
 
 -- Results that may be used again. A row is written last: after the snapshot is

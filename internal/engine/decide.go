@@ -1,0 +1,79 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/strata-ci/strata/internal/cache"
+	"github.com/strata-ci/strata/internal/history"
+	"github.com/strata-ci/strata/internal/journal"
+	"github.com/strata-ci/strata/internal/plan"
+)
+
+// past is what the records say of earlier runs.
+type past struct {
+	*cache.Cache
+	*history.History
+}
+
+var _ plan.Past = past{}
+
+// Past joins what a plan asks about earlier runs.
+func Past(c *cache.Cache, h *history.History) plan.Past { return past{c, h} }
+
+// decide fills in the plan's keys and decisions, and writes them down.
+func (r *run) decide(ctx context.Context) error {
+	err := r.Plan.Decide(ctx, plan.Facts{
+		Project: r.Project, Files: r.workspace, Past: Past(r.engine.Cache, r.engine.History),
+		Now: r.engine.Now(), NoCache: r.NoCache,
+	})
+	if err != nil {
+		return err
+	}
+	decisions := make([]journal.Decision, len(r.Plan.Steps))
+	for i := range r.Plan.Steps {
+		decisions[i] = Decision(&r.Plan.Steps[i])
+	}
+	return r.journal.Append(journal.Event{Type: journal.PlanMade, Decisions: decisions})
+}
+
+// Decision is what the plan decided about a step, in the journal's words.
+func Decision(s *plan.Step) journal.Decision {
+	d := &s.Decision
+	out := journal.Decision{
+		Step: s.Name, Reason: string(d.Reason), Message: d.Message, Key: keyText(s.Key),
+		Nearest: origin(d.Nearest), MoreChanges: d.MoreChanges, ExpectedMS: milliseconds(d.Expected),
+	}
+	if d.Hit() {
+		out.From = origin(&d.Entry.Origin)
+	}
+	for _, c := range d.Changes {
+		out.Changes = append(out.Changes, journal.Change(c))
+	}
+	if d.Gone != nil {
+		out.Gone = &journal.Gone{From: *origin(&d.Gone.Origin), Time: d.Gone.Time.UTC(), Rule: d.Gone.Rule}
+	}
+	return out
+}
+
+func origin(o *plan.Origin) *journal.Origin {
+	if o == nil {
+		return nil
+	}
+	return &journal.Origin{Run: o.Run, Step: o.Step, Time: o.Time.UTC()}
+}
+
+func keyText(k plan.Key) string {
+	if k.IsZero() {
+		return ""
+	}
+	return k.String()
+}
+
+// weight is how long a step is likely to take, in seconds.
+func weight(d *plan.Decision) float64 {
+	if d.Hit() {
+		return time.Microsecond.Seconds()
+	}
+	return d.Expected.Seconds() // 0, for unknown, counts as 1
+}

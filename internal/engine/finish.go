@@ -1,0 +1,156 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/strata-ci/strata/internal/history"
+	"github.com/strata-ci/strata/internal/journal"
+	"github.com/strata-ci/strata/internal/plan"
+	"github.com/strata-ci/strata/runner"
+)
+
+// later keeps an error that does not change the verdict for the end of the run.
+func (r *run) later(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.notes = append(r.notes, err)
+}
+
+// committed remembers a snapshot that is to be reaped, unless it is kept.
+func (r *run) committed(i int, ref runner.SnapshotRef) {
+	if ref == "" {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.commits == nil {
+		r.commits = map[runner.SnapshotRef]int{}
+	}
+	r.commits[ref] = i
+}
+
+// finish puts in order what the run has left. Last is the run's last event.
+func (r *run) finish(ctx context.Context, last journal.Event) {
+	if r.keeper != nil {
+		r.keeper.stop()
+	}
+	r.reap(ctx)
+	if err := r.record(ctx, last); err != nil {
+		r.later(fmt.Errorf("write the records of the run: %w", err))
+	}
+}
+
+// reap gives every runner its own ephemeral snapshots to remove. What cannot
+// be removed now is swept at the runner's next start.
+func (r *run) reap(ctx context.Context) {
+	refs := map[runner.SnapshotReaper][]runner.SnapshotRef{}
+	for ref, i := range r.commits {
+		if r.keeper.kept[ref] {
+			continue
+		}
+		if reaper, ok := r.Plan.Steps[i].Runner.(runner.SnapshotReaper); ok {
+			refs[reaper] = append(refs[reaper], ref)
+		}
+	}
+	for reaper, refs := range refs {
+		_ = reaper.ReapSnapshots(ctx, refs) // best effort, by its contract
+	}
+}
+
+// index notes in the records that the run has begun.
+func (r *run) index(ctx context.Context, begin journal.Event) {
+	err := r.engine.History.Started(ctx, journal.Summary{
+		ID: r.id, Project: r.Project, Pipeline: begin.Pipeline, Started: r.began, Steps: len(begin.Steps),
+	})
+	if err != nil {
+		r.later(fmt.Errorf("write the records of the run: %w", err))
+	}
+}
+
+// record notes in the records how the run and its steps have ended, and which
+// earlier results were used.
+func (r *run) record(ctx context.Context, last journal.Event) error {
+	var keys []plan.Key
+	var ends []history.StepEnd
+	counts := map[journal.Status]int{}
+	for i, e := range r.ended {
+		s := &r.Plan.Steps[i]
+		counts[e.status]++
+		ends = append(ends, history.StepEnd{Step: s.Name, Status: e.status, Key: s.Key, DurationMS: e.durationMS})
+		if e.status == journal.Cached {
+			keys = append(keys, s.Key)
+		}
+	}
+	return errors.Join(
+		r.engine.Cache.Use(ctx, keys),
+		r.engine.History.Ended(ctx, journal.Summary{
+			ID: r.id, Pipeline: r.Plan.Pipeline.Name, Project: r.Project, Started: r.began, Status: last.Status, ExitCode: last.ExitCode,
+			DurationMS: last.DurationMS, Steps: len(r.Plan.Steps), ByStatus: counts,
+		}, ends),
+	)
+}
+
+// clean removes what is not to be kept any longer: old runs and cached results.
+func (e *Engine) clean(ctx context.Context, r *run) {
+	gone, err := e.History.Prune(ctx, KeptRuns)
+	if err == nil && len(gone) > 0 {
+		_, err = journal.Remove(RunsDir(e.Home), gone)
+	}
+	if err != nil {
+		r.later(fmt.Errorf("remove old journals: %w", err))
+	}
+	ctx, cancel := r.untilKilled(ctx)
+	defer cancel()
+	if _, err := e.Cache.Collect(ctx, e.Limits, e.Reapers, e.Free); err != nil {
+		r.later(fmt.Errorf("remove old cached results: %w", err))
+	}
+}
+
+// untilKilled ends the returned context when the user does not want to wait any more.
+func (r *run) untilKilled(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-r.Kill: // never, if it is nil
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		cancel()
+		<-done
+	}
+}
+
+// Recover ends the runs whose processes died, after it has given the snapshots
+// that they may have left, and that no record names, to the runners that made them.
+func (e *Engine) Recover(ctx context.Context) error {
+	recovered, err := journal.RecoverAfter(RunsDir(e.Home), e.Now, func(state journal.RunState) error {
+		refs := map[string][]runner.SnapshotRef{}
+		for _, s := range state.Steps {
+			id := stepID(state.ID, s.Name)
+			refs[s.Runner] = append(refs[s.Runner], runner.SnapshotRef(id), runner.SnapshotRef(id+again))
+		}
+		var errs []error
+		for name, refs := range refs {
+			reaper := e.Reapers[name]
+			if reaper == nil {
+				continue
+			}
+			refs, err := e.Cache.Unnamed(ctx, name, refs)
+			if err == nil {
+				err = reaper.ReapSnapshots(ctx, refs)
+			}
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	})
+	return errors.Join(err, e.History.Recovered(ctx, recovered))
+}
+
+// again ends the name of a step's second snapshot in one run.
+const again = ".2"

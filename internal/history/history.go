@@ -1,0 +1,274 @@
+// Package history keeps the index of runs, so that lists and explanations need
+// not read journals.
+//
+// In: how runs and their steps have begun and ended. Out: the newest runs of a
+// project, how a step last ended, and how long it took. The journals are the
+// truth: an index that was lost is made from them again.
+package history
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/strata-ci/strata/internal/journal"
+	"github.com/strata-ci/strata/internal/plan"
+	"github.com/strata-ci/strata/internal/records"
+)
+
+// History is the index of the runs of one state directory.
+type History struct{ db *records.DB }
+
+// Open returns the index that is in the records.
+func Open(db *records.DB) *History { return &History{db} }
+
+// StepEnd is how a step of a run has ended.
+type StepEnd struct {
+	Step       string
+	Status     journal.Status
+	Key        plan.Key // zero where there was none
+	DurationMS float64
+}
+
+// Started notes that a run has begun.
+func (h *History) Started(ctx context.Context, s journal.Summary) error {
+	return h.db.Update(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO runs (id, project, pipeline, started, steps) VALUES (?, ?, ?, ?, ?)`,
+			s.ID, s.Project, s.Pipeline, s.Started.UnixNano(), s.Steps)
+		return err
+	})
+}
+
+// Ended notes how a run and its steps have ended. It may not have been noted as
+// started.
+func (h *History) Ended(ctx context.Context, s journal.Summary, ends []StepEnd) error {
+	return h.db.Update(ctx, func(tx *sql.Tx) error { return ended(ctx, tx, s, ends) })
+}
+
+func ended(ctx context.Context, tx *sql.Tx, s journal.Summary, ends []StepEnd) error {
+	counts, err := json.Marshal(s.ByStatus)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `
+		INSERT INTO runs (id, project, pipeline, started, status, exit_code, duration_ms, steps, by_status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET status = excluded.status, exit_code = excluded.exit_code,
+			duration_ms = excluded.duration_ms, by_status = excluded.by_status`,
+		s.ID, s.Project, s.Pipeline, s.Started.UnixNano(), string(s.Status), s.ExitCode, s.DurationMS, s.Steps, string(counts))
+	if err != nil {
+		return err
+	}
+	add, err := tx.PrepareContext(ctx, `INSERT INTO step_ends (project, pipeline, step, run, status, key, duration_ms) VALUES (?, ?, ?, ?, ?, ?, ?)`)
+	if err != nil {
+		return err
+	}
+	defer add.Close() //nolint:errcheck // it ends with the transaction
+	for _, e := range ends {
+		var key []byte
+		if !e.Key.IsZero() {
+			key = e.Key[:]
+		}
+		if _, err := add.ExecContext(ctx, s.Project, s.Pipeline, e.Step, s.ID, string(e.Status), key, e.DurationMS); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Recovered notes that runs have ended whose processes died.
+func (h *History) Recovered(ctx context.Context, runs []journal.Recovered) error {
+	if len(runs) == 0 {
+		return nil
+	}
+	return h.db.Update(ctx, func(tx *sql.Tx) error {
+		for _, r := range runs {
+			if err := index(ctx, tx, r.Dir); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// index makes the rows of one ended run from its journal. One that cannot be
+// read is left out: who looks at it is told why.
+func index(ctx context.Context, tx *sql.Tx, dir string) error {
+	s, state, ok := journal.Summarize(dir)
+	if !ok || state.ID == "" {
+		return nil
+	}
+	return ended(ctx, tx, s, stepEnds(&state))
+}
+
+func stepEnds(state *journal.RunState) []StepEnd {
+	var ends []StepEnd
+	for i := range state.Steps {
+		step := &state.Steps[i]
+		if step.End == nil {
+			continue
+		}
+		e := StepEnd{Step: step.Name, Status: step.Status(), DurationMS: step.End.DurationMS}
+		if d := step.Decision; d != nil && d.Key != "" {
+			// A key that cannot be read is none: then nothing is known of the step.
+			_ = e.Key.UnmarshalText([]byte(d.Key))
+		}
+		ends = append(ends, e)
+	}
+	return ends
+}
+
+// Import makes the index from the journals, if there is nothing in it.
+func (h *History) Import(ctx context.Context, runsDir string) error {
+	var filled bool
+	if err := h.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM runs)`).Scan(&filled); err != nil || filled || h.db.ReadOnly() {
+		return h.db.Explain(err)
+	}
+	dirs, err := journal.Dirs(runsDir)
+	if err != nil || len(dirs) == 0 {
+		return err
+	}
+	return h.db.Update(ctx, func(tx *sql.Tx) error {
+		for _, dir := range dirs {
+			if err := index(ctx, tx, dir); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// List returns the newest runs, at most limit (0 for all), the newest first, of
+// one project or, for "", of all. Of a run that has not ended the status is
+// empty; whether it lives, its journal's marker tells.
+func (h *History) List(ctx context.Context, project string, limit int) (list []journal.Summary, err error) {
+	if limit == 0 {
+		limit = -1
+	}
+	query := `SELECT id, project, pipeline, started, status, exit_code, duration_ms, steps, by_status FROM runs `
+	args := []any{limit}
+	if project != "" {
+		query += `WHERE project = ?2 `
+		args = append(args, project)
+	}
+	rows, err := h.db.QueryContext(ctx, query+`ORDER BY seq DESC LIMIT ?1`, args...)
+	if err != nil {
+		return nil, h.db.Explain(err)
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err says what went wrong
+	for rows.Next() {
+		var s journal.Summary
+		var started int64
+		var exit sql.NullInt64
+		var counts []byte
+		if err := rows.Scan(&s.ID, &s.Project, &s.Pipeline, &started, &s.Status, &exit, &s.DurationMS, &s.Steps, &counts); err != nil {
+			return nil, h.db.Explain(err)
+		}
+		s.Started = time.Unix(0, started)
+		if exit.Valid {
+			code := int(exit.Int64)
+			s.ExitCode = &code
+		}
+		if json.Unmarshal(counts, &s.ByStatus) != nil {
+			s.ByStatus = nil // counts are only shown
+		}
+		list = append(list, s)
+	}
+	return list, h.db.Explain(rows.Err())
+}
+
+// LatestWith returns the ID of a project's latest ended run that has a step;
+// empty if there is none.
+func (h *History) LatestWith(ctx context.Context, project, step string) (id string, err error) {
+	err = h.db.QueryRowContext(ctx, `SELECT run FROM step_ends WHERE project = ? AND step = ? ORDER BY seq DESC LIMIT 1`, project, step).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return id, h.db.Explain(err)
+}
+
+// Steps returns the names of all steps of a project's latest runs.
+func (h *History) Steps(ctx context.Context, project string) (names []string, err error) {
+	rows, err := h.db.QueryContext(ctx, `
+		SELECT DISTINCT step FROM step_ends WHERE run IN (SELECT id FROM runs WHERE project = ? ORDER BY seq DESC LIMIT 50) ORDER BY step`, project)
+	if err != nil {
+		return nil, h.db.Explain(err)
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err says what went wrong
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, h.db.Explain(err)
+		}
+		names = append(names, name)
+	}
+	return names, h.db.Explain(rows.Err())
+}
+
+// LastEnd returns how a step ended when it last passed, failed or timed out; nil
+// if it never did.
+func (h *History) LastEnd(ctx context.Context, id plan.StepID) (*plan.LastEnd, error) {
+	var e plan.LastEnd
+	var key []byte
+	err := h.db.QueryRowContext(ctx, `
+		SELECT run, status, key FROM step_ends WHERE project = ? AND pipeline = ? AND step = ? AND status IN ('passed', 'cached', 'failed', 'timed_out')
+		ORDER BY seq DESC LIMIT 1`, id.Project, id.Pipeline, id.Step).Scan(&e.Run, &e.Status, &key)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	copy(e.Key[:], key)
+	return &e, h.db.Explain(err)
+}
+
+// Durations returns how long the newest passed runs of a step took, at most n.
+func (h *History) Durations(ctx context.Context, id plan.StepID, n int) (list []time.Duration, err error) {
+	rows, err := h.db.QueryContext(ctx, `
+		SELECT duration_ms FROM step_ends WHERE project = ? AND pipeline = ? AND step = ? AND status = 'passed' ORDER BY seq DESC LIMIT ?`,
+		id.Project, id.Pipeline, id.Step, n)
+	if err != nil {
+		return nil, h.db.Explain(err)
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err says what went wrong
+	for rows.Next() {
+		var ms float64
+		if err := rows.Scan(&ms); err != nil {
+			return nil, h.db.Explain(err)
+		}
+		list = append(list, time.Duration(ms*float64(time.Millisecond)))
+	}
+	return list, h.db.Explain(rows.Err())
+}
+
+// Prune forgets the oldest ended runs beyond keep and returns their IDs.
+func (h *History) Prune(ctx context.Context, keep int) (gone []string, err error) {
+	var count int
+	if err := h.db.QueryRowContext(ctx, `SELECT count(*) FROM runs`).Scan(&count); err != nil || count <= keep {
+		return nil, h.db.Explain(err)
+	}
+	err = h.db.Update(ctx, func(tx *sql.Tx) error {
+		gone = nil
+		rows, err := tx.QueryContext(ctx, `DELETE FROM runs WHERE status <> '' AND seq <= (SELECT seq FROM runs ORDER BY seq DESC LIMIT 1 OFFSET ?) RETURNING id`, keep)
+		if err != nil {
+			return err
+		}
+		defer rows.Close() //nolint:errcheck // rows.Err says what went wrong
+		for rows.Next() {
+			var id string
+			if err := rows.Scan(&id); err != nil {
+				return err
+			}
+			gone = append(gone, id)
+		}
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		for _, id := range gone {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM step_ends WHERE run = ?`, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return gone, err
+}
