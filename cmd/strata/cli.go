@@ -28,6 +28,7 @@ type cli struct {
 	Logs   logsCmd   `cmd:"" group:"past" help:"Print the output of steps."`
 	Events eventsCmd `cmd:"" group:"past" help:"Print the events of a run as JSON lines."`
 
+	Cache      cacheCmd      `cmd:"" group:"setup" help:"Look at what is kept of earlier runs, and remove it."`
 	Doctor     doctorCmd     `cmd:"" group:"setup" help:"Check what this machine can do."`
 	Completion completionCmd `cmd:"" group:"setup" help:"Print a completion script for a shell."`
 	Version    versionCmd    `cmd:"" group:"setup" help:"Print the version."`

@@ -294,7 +294,7 @@ func (c *Cache) Prune(ctx context.Context, sel Selection, reapers map[string]run
 			return err
 		}
 		for _, e := range entries {
-			if !sel.matches(e, c.now()) {
+			if !sel.Matches(&e, c.now()) {
 				continue
 			}
 			if err := c.Remove(ctx, e.Key, rule); err != nil {
@@ -306,7 +306,8 @@ func (c *Cache) Prune(ctx context.Context, sel Selection, reapers map[string]run
 	})
 }
 
-func (s Selection) matches(e Listed, now time.Time) bool {
+// Matches reports whether a result goes.
+func (s Selection) Matches(e *Listed, now time.Time) bool {
 	if e.Pinned || s.Project != "" && e.Step.Project != s.Project || s.Unused > 0 && now.Sub(e.UsedAt) < s.Unused {
 		return false
 	}

@@ -159,6 +159,29 @@ func Look(ctx context.Context, home, project string) (*workspace.View, error) {
 	return view, nil
 }
 
+// keptCaptures is how long the captures of a project are kept that are not used.
+const keptCaptures = 30 * 24 * time.Hour
+
+// ClearCaptures removes the captures of projects that were not used for 30
+// days, and returns how many it cleared. Captures from the future, since the
+// clock was set back, count as new.
+func ClearCaptures(home string, now time.Time) (cleared int, err error) {
+	dirs, err := filepath.Glob(filepath.Join(home, "projects", "*"))
+	var failed error
+	for _, dir := range dirs {
+		used, err := workspace.LastUsed(dir)
+		if err != nil || now.Sub(used) < keptCaptures {
+			continue // what has no lock was never captured
+		}
+		ok, err := workspace.Clear(dir)
+		failed = errors.Join(failed, err)
+		if ok {
+			cleared++
+		}
+	}
+	return cleared, errors.Join(err, failed)
+}
+
 func openWorkspace(home, project string) (*workspace.Store, error) {
 	dir := filepath.Join(home, "projects", projectID(project))
 	return workspace.Open(dir, project, workspace.Options{Exclude: []string{home}})

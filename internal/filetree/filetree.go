@@ -7,6 +7,7 @@
 package filetree
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -69,4 +70,36 @@ func OpenUp(dir string) (Modes, error) {
 		return os.Chmod(path, info.Mode()|need)
 	})
 	return modes, err
+}
+
+// Blocks returns the disk space that a file, or a directory with all below it,
+// occupies, in bytes: a file with several names once for each. What is removed
+// meanwhile counts as nothing.
+func Blocks(ctx context.Context, path string) (int64, error) {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	total := blocks(info)
+	if !info.IsDir() {
+		return total, nil
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+		return 0, err
+	}
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		size, err := Blocks(ctx, filepath.Join(path, e.Name()))
+		if err != nil {
+			return 0, err
+		}
+		total += size
+	}
+	return total, nil
 }

@@ -204,6 +204,8 @@ func (s *Store) Capture(ctx context.Context) (*Capture, Stats, error) {
 	if err != nil {
 		return nil, Stats{}, err
 	}
+	// For LastUsed; a time that cannot be set makes the captures older than they are.
+	_ = os.Chtimes(lock.Name(), start, start)
 	var stats Stats
 	c, err := s.capture(ctx, &stats)
 	if closeErr := lock.Close(); err == nil && closeErr != nil {
