@@ -139,13 +139,17 @@ func (c *Cache) Inputs(ctx context.Context, list plan.Digest) ([]plan.Input, err
 
 // Put writes entries for results whose snapshots are kept. An earlier result
 // with the same key is replaced; its snapshot leaves with the next collection.
-func (c *Cache) Put(ctx context.Context, results []Result) error {
+func (c *Cache) Put(ctx context.Context, results []Result) (err error) {
 	if len(results) == 0 {
 		return nil
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.dropLogs(results))
+		}
+	}()
 	prepared := make([]entry, len(results))
 	for i := range results {
-		var err error
 		if prepared[i], err = c.prepare(&results[i]); err != nil {
 			return fmt.Errorf("keep the result of step %s: %w", results[i].Step.Step, err)
 		}

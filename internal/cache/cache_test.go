@@ -394,3 +394,83 @@ func TestPrune(t *testing.T) {
 		t.Errorf("%+v, %v", u, err)
 	}
 }
+
+func TestTidyRemovesWhatNobodyHas(t *testing.T) {
+	f := setup(t)
+	claim, err := f.Claim(t.Context(), key("held"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := filepath.Join(t.TempDir(), "log")
+	if err := os.WriteFile(log, []byte("made\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := f.result("build", "a")
+	r.Log = log
+	if err := f.Put(t.Context(), []cache.Result{r}); err != nil {
+		t.Fatal(err)
+	}
+	dead := []string{
+		filepath.Join(f.dir, "cache", "locks", key("dead").String()),
+		filepath.Join(f.dir, "cache", "logs", "r", "dead.build"),
+	}
+	for _, path := range append(dead, filepath.Join(f.dir, "cache", "logs", "r", "alive.build")) {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	removed, err := f.Tidy(t.Context(), func(ref runner.SnapshotRef) bool { return ref == "alive.build" })
+	if err != nil || fmt.Sprint(removed) != fmt.Sprint(dead) {
+		t.Errorf("removed %q, %v; want %q", removed, err, dead)
+	}
+	for _, path := range dead {
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is still there", path)
+		}
+	}
+	if err := claim.Release(); err != nil {
+		t.Errorf("the held claim: %v", err)
+	}
+	if text, err := f.Log(t.Context(), key("build")); err != nil {
+		t.Errorf("the log of the result: %v", err)
+	} else {
+		text.Close()
+	}
+}
+
+func TestForgottenFailureLeaves(t *testing.T) {
+	f := setup(t)
+	failure := cache.Failure{Step: plan.StepID{Project: "/p", Pipeline: "ci", Step: "test"}, Runner: "r", Ref: "run.test", Run: "run"}
+	if err := f.KeepFailures(t.Context(), []cache.Failure{failure}); err != nil {
+		t.Fatal(err)
+	}
+	list, err := f.Failures(t.Context())
+	if err != nil || len(list) != 1 || list[0].Ref != failure.Ref || list[0].Step != failure.Step {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	if err := f.Forget(t.Context(), list[0]); err != nil {
+		t.Fatal(err)
+	}
+	f.collect(1000)
+	if list, err = f.Failures(t.Context()); err != nil || len(list) > 0 || f.reaped["run.test"] != 1 {
+		t.Errorf("%+v, %v; reaped %v", list, err, f.reaped)
+	}
+}
+
+func TestLogOfAResultThatIsNotWrittenDownIsRemoved(t *testing.T) {
+	f := setup(t)
+	log := filepath.Join(t.TempDir(), "log")
+	if err := os.WriteFile(log, []byte("made\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := f.result("build")
+	r.Log = log
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := f.Put(ctx, []cache.Result{r}); err == nil {
+		t.Fatal("a result is written down in spite of the end of its context")
+	}
+	if left, err := os.ReadDir(filepath.Join(f.dir, "cache", "logs", "r")); err != nil || len(left) > 0 {
+		t.Errorf("%v, %v", left, err)
+	}
+}

@@ -52,6 +52,17 @@ func (c *Cache) saveLog(path, runnerName string, ref runner.SnapshotRef) (savedL
 	return log, filetree.CopyFile(path, to)
 }
 
+// dropLogs removes the logs of results that were not written down.
+func (c *Cache) dropLogs(results []Result) error {
+	var errs []error
+	for _, r := range results {
+		if err := os.Remove(c.logPath(r.Runner, r.Ref)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
 func sum(path string) (savedLog, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -58,40 +58,19 @@ func eventuallyNone(find func() []string) []string {
 	}
 }
 
-// processes are those with the mark in their environment, and supervisors, which
-// have none, by what they have open.
+// processes are those with the mark in their environment, and all that execute
+// the program: it is the parent of everything that a step runs.
 func (s *site) processes() (left []string) {
-	files, err := filepath.Glob("/proc/[0-9]*/environ")
+	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		s.Fatal(err)
 	}
-	for _, file := range files {
-		if env, err := os.ReadFile(file); err == nil && bytes.Contains(env, []byte(markVariable+"="+s.mark+"\x00")) {
-			cmdline, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
-			left = append(left, fmt.Sprintf("process %s: %q", filepath.Base(filepath.Dir(file)), cmdline))
-		}
-	}
-	return append(left, s.supervisors()...)
-}
-
-func (s *site) supervisors() (left []string) {
-	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		s.Fatal(err)
-	}
-	for _, file := range files {
-		cmdline, err := os.ReadFile(file)
-		if err != nil || !bytes.HasPrefix(cmdline, []byte("strata\x00")) {
-			continue
-		}
-		open, err := filepath.Glob(filepath.Join(filepath.Dir(file), "fd", "*"))
-		if err != nil {
-			s.Fatal(err)
-		}
-		for _, fd := range open {
-			if path, err := os.Readlink(fd); err == nil && strings.HasPrefix(path, s.home+"/") {
-				left = append(left, fmt.Sprintf("%s: %q has %s", file, cmdline, path))
-			}
+	for _, dir := range dirs {
+		exe, _ := os.Readlink(filepath.Join(dir, "exe"))
+		env, _ := os.ReadFile(filepath.Join(dir, "environ"))
+		if exe == s.strata || bytes.Contains(env, []byte(markVariable+"="+s.mark+"\x00")) {
+			cmdline, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
+			left = append(left, fmt.Sprintf("%s: %q", dir, cmdline))
 		}
 	}
 	return left

@@ -17,8 +17,12 @@ var (
 	seed    = flag.Uint64("seed", 0, "of the random moments; 0 for a new one")
 )
 
-// programPath is where the program is once it is built.
-var programPath string
+// programPath is where the program is once it is built, and programs how many
+// names it has.
+var (
+	programPath string
+	programs    atomic.Int64
+)
 
 // survived counts what this run of the tests did to processes.
 var survived struct{ kills, failures, losses atomic.Int64 }
@@ -55,5 +59,10 @@ func program(t testing.TB) string {
 	if os.Geteuid() != 0 {
 		t.Skip("it looks at the processes and mounts of the whole machine and mounts file systems: run it as root")
 	}
-	return programPath
+	// A name of its own tells one site's processes from another's.
+	path := fmt.Sprintf("%s-%d", programPath, programs.Add(1))
+	if err := os.Link(programPath, path); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }

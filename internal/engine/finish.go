@@ -36,15 +36,19 @@ func (r *run) finish(ctx context.Context, last journal.Event) {
 	if r.keeper != nil {
 		r.keeper.stop()
 	}
-	r.reap(ctx)
-	if err := r.record(ctx, last); err != nil {
+	reapErr := r.reap(ctx)
+	err := r.record(ctx, last)
+	if err != nil {
 		r.later(fmt.Errorf("write the records of the run: %w", err))
+	}
+	if err != nil || reapErr != nil {
+		r.journal.Leave()
 	}
 }
 
 // reap gives every runner its own ephemeral snapshots to remove. What cannot
-// be removed now is swept at the runner's next start.
-func (r *run) reap(ctx context.Context) {
+// be removed now is left for Recover.
+func (r *run) reap(ctx context.Context) error {
 	refs := map[runner.SnapshotReaper][]runner.SnapshotRef{}
 	for ref, i := range r.commits {
 		if r.keeper.kept[ref] {
@@ -54,9 +58,11 @@ func (r *run) reap(ctx context.Context) {
 			refs[reaper] = append(refs[reaper], ref)
 		}
 	}
+	var errs []error
 	for reaper, refs := range refs {
-		_ = reaper.ReapSnapshots(ctx, refs) // best effort, by its contract
+		errs = append(errs, reaper.ReapSnapshots(ctx, refs))
 	}
+	return errors.Join(errs...)
 }
 
 // index notes in the records that the run has begun.
@@ -124,32 +130,6 @@ func (r *run) untilKilled(ctx context.Context) (context.Context, context.CancelF
 		cancel()
 		<-done
 	}
-}
-
-// Recover ends the runs whose processes died, after it has given the snapshots
-// that they may have left, and that no record names, to the runners that made them.
-func (e *Engine) Recover(ctx context.Context) error {
-	recovered, err := journal.RecoverAfter(RunsDir(e.Home), e.Now, func(state journal.RunState) error {
-		refs := map[string][]runner.SnapshotRef{}
-		for _, s := range state.Steps {
-			id := stepID(state.ID, s.Name)
-			refs[s.Runner] = append(refs[s.Runner], runner.SnapshotRef(id), runner.SnapshotRef(id+again))
-		}
-		var errs []error
-		for name, refs := range refs {
-			reaper := e.Reapers[name]
-			if reaper == nil {
-				continue
-			}
-			refs, err := e.Cache.Unnamed(ctx, name, refs)
-			if err == nil {
-				err = reaper.ReapSnapshots(ctx, refs)
-			}
-			errs = append(errs, err)
-		}
-		return errors.Join(errs...)
-	})
-	return errors.Join(err, e.History.Recovered(ctx, recovered))
 }
 
 // again ends the name of a step's second snapshot in one run.

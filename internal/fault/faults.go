@@ -30,10 +30,10 @@ type Kind string
 
 // The kinds of faults.
 const (
-	Kill    Kind = "kill"    // the process gets a SIGKILL
-	Stop    Kind = "stop"    // the process gets a SIGSTOP; the place is never passed
-	Full    Kind = "full"    // ENOSPC there and at every place after it
-	Broken  Kind = "broken"  // EIO there alone
+	Kill   Kind = "kill"   // the process gets a SIGKILL
+	Stop   Kind = "stop"   // the process gets a SIGSTOP; the place is never passed
+	Full   Kind = "full"   // ENOSPC there and at every place after it
+	Broken Kind = "broken" // EIO there alone
 )
 
 // At returns the setting of Variable for a fault at the nth place.

@@ -11,6 +11,8 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"io/fs"
+	"path/filepath"
 	"time"
 
 	"github.com/strata-ci/strata/internal/journal"
@@ -32,10 +34,10 @@ type StepEnd struct {
 	DurationMS float64
 }
 
-// Started notes that a run has begun.
+// Started notes that a run has begun, if that is not noted yet.
 func (h *History) Started(ctx context.Context, s journal.Summary) error {
 	return h.db.Update(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO runs (id, project, pipeline, started, steps) VALUES (?, ?, ?, ?, ?)`,
+		_, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO runs (id, project, pipeline, started, steps) VALUES (?, ?, ?, ?, ?)`,
 			s.ID, s.Project, s.Pipeline, s.Started.UnixNano(), s.Steps)
 		return err
 	})
@@ -60,6 +62,9 @@ func ended(ctx context.Context, tx *sql.Tx, s journal.Summary, ends []StepEnd) e
 	if err != nil {
 		return err
 	}
+	if _, err := tx.ExecContext(ctx, `DELETE FROM step_ends WHERE run = ?`, s.ID); err != nil {
+		return err
+	}
 	add, err := tx.PrepareContext(ctx, `INSERT INTO step_ends (project, pipeline, step, run, status, key, duration_ms) VALUES (?, ?, ?, ?, ?, ?, ?)`)
 	if err != nil {
 		return err
@@ -77,19 +82,57 @@ func ended(ctx context.Context, tx *sql.Tx, s journal.Summary, ends []StepEnd) e
 	return nil
 }
 
-// Recovered notes that runs have ended whose processes died.
-func (h *History) Recovered(ctx context.Context, runs []journal.Recovered) error {
-	if len(runs) == 0 {
-		return nil
+// Settle notes how runs have ended that were noted as started and do not live
+// any more: those whose processes died, once their journals are recovered. One
+// without a journal is forgotten. It returns how many there were.
+func (h *History) Settle(ctx context.Context, runsDir string) (settled int, err error) {
+	open, err := h.open(ctx)
+	if err != nil || len(open) == 0 {
+		return 0, err
 	}
-	return h.db.Update(ctx, func(tx *sql.Tx) error {
-		for _, r := range runs {
-			if err := index(ctx, tx, r.Dir); err != nil {
-				return err
+	for _, id := range open {
+		dir := filepath.Join(runsDir, id)
+		run, err := journal.Open(dir)
+		gone := errors.Is(err, fs.ErrNotExist)
+		if err == nil {
+			var live bool
+			if live, err = run.Alive(); live {
+				continue
 			}
 		}
-		return nil
-	})
+		if err != nil && !gone {
+			return settled, err
+		}
+		err = h.db.Update(ctx, func(tx *sql.Tx) error {
+			if !gone {
+				return index(ctx, tx, dir)
+			}
+			_, err := tx.ExecContext(ctx, `DELETE FROM runs WHERE id = ?`, id)
+			return err
+		})
+		if err != nil {
+			return settled, err
+		}
+		settled++
+	}
+	return settled, nil
+}
+
+// open returns the runs that are not noted as ended.
+func (h *History) open(ctx context.Context) (ids []string, err error) {
+	rows, err := h.db.QueryContext(ctx, `SELECT id FROM runs WHERE status = ''`)
+	if err != nil {
+		return nil, h.db.Explain(err)
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err says what went wrong
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, h.db.Explain(err)
+		}
+		ids = append(ids, id)
+	}
+	return ids, h.db.Explain(rows.Err())
 }
 
 // index makes the rows of one ended run from its journal. One that cannot be

@@ -31,7 +31,8 @@ func Recover(runsDir string, now func() time.Time) ([]Recovered, error) {
 }
 
 // RecoverAfter is Recover, but first has each run's leavings removed by clean.
-// A run for which that fails is left for the next time.
+// Of a run that died before its first event it is told the ID alone. A run for
+// which that fails is left for the next time.
 func RecoverAfter(runsDir string, now func() time.Time, clean func(RunState) error) ([]Recovered, error) {
 	gate, err := openGate(runsDir)
 	if err != nil {
@@ -86,6 +87,9 @@ func recoverRun(dir string, now func() time.Time, clean func(RunState) error) (*
 		err = fmt.Errorf("%w; the run is left as it is, and may be deleted: %s", err, dir)
 		return nil, errors.Join(err, os.Rename(marker(dir), filepath.Join(dir, damagedName)))
 	case end.seq == 0:
+		if err := clean(RunState{ID: filepath.Base(dir)}); err != nil {
+			return nil, err
+		}
 		return nil, errors.Join(os.RemoveAll(dir), removeMarker(dir))
 	}
 	if err := errors.Join(fault.Point("journal: recover a run"), clean(state)); err != nil {

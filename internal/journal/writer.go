@@ -42,6 +42,7 @@ type Writer struct {
 	line     bytes.Buffer
 	broken   error // the journal ends in a torn line that could not be cut off
 	finished bool  // run_finished is written
+	left     bool  // for Recover
 	closed   bool
 }
 
@@ -214,6 +215,14 @@ func (w *Writer) Log(step string) (*LogWriter, error) {
 	return log, nil
 }
 
+// Leave has Close leave the run for Recover, although it has finished: what this
+// process could not put in order, the next one does.
+func (w *Writer) Leave() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.left = true
+}
+
 // Close syncs the journal and all logs to disk and ends the run's being alive.
 // Without a run_finished the run is left for Recover.
 func (w *Writer) Close() error {
@@ -229,7 +238,7 @@ func (w *Writer) Close() error {
 		w.syncer.add(log)
 	}
 	err = errors.Join(err, w.syncer.stop(), w.journal.Close(), w.marker.Close())
-	if err == nil && w.finished {
+	if err == nil && w.finished && !w.left {
 		err = removeMarker(w.dir)
 	}
 	w.bell.silence()
