@@ -10,6 +10,7 @@ import (
 
 	"github.com/strata-ci/strata/internal/engine"
 	"github.com/strata-ci/strata/internal/journal"
+	"github.com/strata-ci/strata/internal/plan"
 	"github.com/strata-ci/strata/internal/render"
 	"github.com/strata-ci/strata/internal/suggest"
 )
@@ -57,7 +58,7 @@ func (c *whyCmd) Run(ctx context.Context, a *app) error {
 	if c.JSON {
 		return writeJSON(a.stdout, found)
 	}
-	_, err = io.WriteString(a.stdout, clean(found.text(a.now())))
+	_, err = io.WriteString(a.stdout, clean(found.text()))
 	return err
 }
 
@@ -109,7 +110,7 @@ func stateOf(run *journal.Run) (journal.RunState, error) {
 }
 
 // text is the answer for people: the verdict, what differs, and the figures.
-func (a answer) text(now time.Time) string {
+func (a answer) text() string {
 	var b strings.Builder
 	switch {
 	case a.Status == journal.Cached && a.Reason == "hit":
@@ -121,10 +122,10 @@ func (a answer) text(now time.Time) string {
 	default:
 		fmt.Fprintf(&b, "%s ran in run %s: %s\n", a.Step, a.Run, a.Message)
 	}
-	a.differences(&b, now)
+	decision := engine.Decided(&a.Decision)
+	b.WriteString(plan.Explain(&decision))
 	if a.UsedFrom != nil {
-		fmt.Fprintf(&b, "  its result is that of %s in run %s, %s; strata logs %s shows its log\n",
-			a.UsedFrom.Step, a.UsedFrom.Run, ago(now, a.UsedFrom.Time), a.Step)
+		fmt.Fprintf(&b, "  `strata logs %s` shows the output that it had\n", a.Step)
 	}
 	if a.end != nil && a.Status != journal.Skipped {
 		fmt.Fprintf(&b, "  it ended: %s", render.Ending(a.end))
@@ -142,39 +143,6 @@ func (a answer) text(now time.Time) string {
 		fmt.Fprintf(&b, "  cache key %s\n", a.Key)
 	}
 	return b.String()
-}
-
-// differences lists what the nearest earlier result differs in.
-func (a answer) differences(b *strings.Builder, now time.Time) {
-	if a.Nearest != nil && len(a.Changes) > 0 {
-		fmt.Fprintf(b, "  compared with its result of run %s, %s:\n", a.Nearest.Run, ago(now, a.Nearest.Time))
-		for _, c := range a.Changes {
-			fmt.Fprintf(b, "    %s\n", change(c))
-		}
-		if a.MoreChanges > 0 {
-			fmt.Fprintf(b, "    and %d more\n", a.MoreChanges)
-		}
-	}
-	if a.Gone != nil {
-		fmt.Fprintf(b, "  the result of run %s was removed %s, %s\n", a.Gone.From.Run, ago(now, a.Gone.Time), a.Gone.Rule)
-	}
-}
-
-// change is one difference in one line.
-func change(c journal.Change) string {
-	text := c.Component
-	if c.Name != "" {
-		text += " " + c.Name
-	}
-	switch {
-	case c.Before != "" && c.After != "":
-		return text + ": " + c.Before + " → " + c.After
-	case c.After != "":
-		return text + ": " + c.After
-	case c.Before != "":
-		return text + ": was " + c.Before
-	}
-	return text
 }
 
 // ago says when something was, as a person would; a time to come as the time itself.

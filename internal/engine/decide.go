@@ -56,6 +56,28 @@ func Decision(s *plan.Step) journal.Decision {
 	return out
 }
 
+// Decided is what Decision was made of, as far as the journal keeps it.
+func Decided(d *journal.Decision) plan.Decision {
+	out := plan.Decision{
+		Reason: plan.Reason(d.Reason), Message: d.Message, MoreChanges: d.MoreChanges,
+		Expected: time.Duration(d.ExpectedMS * float64(time.Millisecond)),
+	}
+	if d.From != nil {
+		out.Entry = &plan.Entry{Origin: plan.Origin(*d.From), Duration: out.Expected}
+	}
+	if d.Nearest != nil {
+		nearest := plan.Origin(*d.Nearest)
+		out.Nearest = &nearest
+	}
+	for _, c := range d.Changes {
+		out.Changes = append(out.Changes, plan.Change(c))
+	}
+	if d.Gone != nil {
+		out.Gone = &plan.Gone{Origin: plan.Origin(d.Gone.From), Time: d.Gone.Time, Rule: d.Gone.Rule}
+	}
+	return out
+}
+
 func origin(o *plan.Origin) *journal.Origin {
 	if o == nil {
 		return nil

@@ -7,15 +7,11 @@ import (
 	"time"
 )
 
-// Explain writes out a decision about a step for people, on several lines. It
-// needs nothing but the decision.
-func Explain(step string, d *Decision) string {
+// Explain writes out what is behind a decision's message, for people, in
+// indented lines: whose result was used, or what changed since an earlier one.
+// It needs nothing but the decision.
+func Explain(d *Decision) string {
 	var b strings.Builder
-	verb := "runs"
-	if d.Hit() {
-		verb = "is skipped"
-	}
-	fmt.Fprintf(&b, "%s %s: %s\n", step, verb, d.Message)
 	if d.Hit() && d.Entry != nil {
 		fmt.Fprintf(&b, "  its result is from run %s%s; the command took %s\n", d.Entry.Origin.Run, at(d.Entry.Origin.Time), round(d.Entry.Duration))
 	}
@@ -30,9 +26,6 @@ func Explain(step string, d *Decision) string {
 		fmt.Fprintf(&b, "  there is a result of run %s%s\n", d.Nearest.Run, at(d.Nearest.Time))
 	}
 	explainChanges(&b, d)
-	if d.Expected > 0 && !d.Hit() {
-		fmt.Fprintf(&b, "  it takes about %s\n", round(d.Expected))
-	}
 	return b.String()
 }
 
