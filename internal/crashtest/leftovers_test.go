@@ -4,6 +4,7 @@ package crashtest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -59,21 +60,36 @@ func eventuallyNone(find func() []string) []string {
 }
 
 // processes are those with the mark in their environment, and all that execute
-// the program: it is the parent of everything that a step runs.
+// the program: it is the parent of everything that a step runs. Whose a process
+// was that is about to end, cannot be told: it may still have files open.
 func (s *site) processes() (left []string) {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		s.Fatal(err)
 	}
 	for _, dir := range dirs {
-		exe, _ := os.Readlink(filepath.Join(dir, "exe"))
+		exe, exeErr := os.Readlink(filepath.Join(dir, "exe"))
 		env, _ := os.ReadFile(filepath.Join(dir, "environ"))
-		if exe == s.strata || bytes.Contains(env, []byte(markVariable+"="+s.mark+"\x00")) {
+		ending := errors.Is(exeErr, fs.ErrNotExist) && isEnding(dir)
+		if ending || exe == s.strata || bytes.Contains(env, []byte(markVariable+"="+s.mark+"\x00")) {
 			cmdline, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
 			left = append(left, fmt.Sprintf("%s: %q", dir, cmdline))
 		}
 	}
 	return left
+}
+
+// isEnding reports whether a process without a program is one that is about to
+// end, and not a thread of the kernel, whose parent is PID 2.
+func isEnding(dir string) bool {
+	text, err := os.ReadFile(filepath.Join(dir, "stat"))
+	if err != nil {
+		return false // it has ended
+	}
+	// PID (NAME) STATE PARENT …: proc_pid_stat(5)
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	state, parent := fields[0], fields[1]
+	return state != "Z" && state != "X" && parent != "0" && parent != "2"
 }
 
 // mounts are those of the state directory, but not of the disk that it is on.
