@@ -91,43 +91,58 @@ func sleep(ctx context.Context, d time.Duration) bool {
 func (r *run) attempt(ctx context.Context, sc *runner.StepContext, in runner.ExecutorInput, i int) (runner.StepResult, error) {
 	s := &r.Plan.Steps[i]
 	if s.Parent < 0 {
-		return s.Runner.Execute(ctx, sc, in)
+		return r.execute(ctx, sc, in, i)
 	}
-	var cached bool
-	if in.Parent, cached = r.products[s.Parent].snapshot(); !cached {
-		return s.Runner.Execute(ctx, sc, in)
+	for {
+		var cached bool
+		if in.Parent, cached = r.products[s.Parent].snapshot(); !cached {
+			return r.execute(ctx, sc, in, i)
+		}
+		result, damage, err := r.checked(ctx, sc, in, i)
+		if damage == nil || ctx.Err() != nil {
+			return result, err
+		}
+		r.tell(s.Name, "it starts again: what it started from is damaged")
+		if err := r.remake(ctx, s.Parent, in.Parent, damage); err != nil {
+			return runner.StepResult{}, err
+		}
 	}
-	result, err := r.checked(ctx, sc, in, i)
-	if !isSnapshotFault(err) || ctx.Err() != nil {
-		return result, err
-	}
-	r.tell(s.Name, "it runs again: what it started from was damaged")
-	if err := r.remake(ctx, s.Parent, in.Parent, err); err != nil {
-		return runner.StepResult{}, err
-	}
-	in.Parent, _ = r.products[s.Parent].snapshot()
-	return s.Runner.Execute(ctx, sc, in)
 }
 
-// checked runs a step while its parent's snapshot is looked at. An error about
-// that snapshot is one of KindSnapshot.
-func (r *run) checked(ctx context.Context, sc *runner.StepContext, in runner.ExecutorInput, i int) (runner.StepResult, error) {
-	ctx, cancel := context.WithCancel(ctx)
+// execute has the runner run a step. What it has left is reaped at the end of
+// the run, also if the step runs again.
+func (r *run) execute(ctx context.Context, sc *runner.StepContext, in runner.ExecutorInput, i int) (runner.StepResult, error) {
+	result, err := r.Plan.Steps[i].Runner.Execute(ctx, sc, in)
+	r.committed(i, result.Snapshot)
+	return result, err
+}
+
+// checked runs a step while its parent's snapshot is looked at. Damage is what
+// is wrong with that: then the step is ended, and how it ended means nothing.
+func (r *run) checked(ctx context.Context, sc *runner.StepContext, in runner.ExecutorInput, i int) (result runner.StepResult, damage, err error) {
+	running, cancel := context.WithCancel(ctx)
 	defer cancel()
+	parent := r.Plan.Steps[i].Parent
 	found := make(chan error, 1)
 	go func() {
-		err := r.whole(ctx, r.Plan.Steps[i].Parent, in.Parent)
-		if isSnapshotFault(err) {
+		err := r.whole(ctx, parent, in.Parent)
+		if err != nil {
 			cancel()
 		}
 		found <- err
 	}()
-	result, err := r.Plan.Steps[i].Runner.Execute(ctx, sc, in)
-	if isSnapshotFault(err) {
-		cancel() // no need to look any further
+	result, err = r.execute(running, sc, in, i)
+	unknown := <-found
+	if unknown == nil && isSnapshotFault(err) {
+		// It may have gone since it was looked at.
+		unknown = r.check(ctx, parent, in.Parent, runner.CheckExists)
 	}
-	if fault := <-found; fault != nil && !isSnapshotFault(err) {
-		return runner.StepResult{}, fault
+	switch {
+	case unknown == nil:
+		return result, nil, err
+	case isSnapshotFault(unknown):
+		return runner.StepResult{}, unknown, unknown
+	default:
+		return runner.StepResult{}, nil, unknown
 	}
-	return result, err
 }

@@ -2,12 +2,14 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/strata-ci/strata/internal/cache"
 	"github.com/strata-ci/strata/internal/history"
 	"github.com/strata-ci/strata/internal/journal"
 	"github.com/strata-ci/strata/internal/plan"
+	"github.com/strata-ci/strata/internal/records"
 )
 
 // past is what the records say of earlier runs.
@@ -21,12 +23,22 @@ var _ plan.Past = past{}
 // Past joins what a plan asks about earlier runs.
 func Past(c *cache.Cache, h *history.History) plan.Past { return past{c, h} }
 
-// decide fills in the plan's keys and decisions, and writes them down.
+// decide fills in the plan's keys and decisions, and writes them down. Records
+// that are damaged are no past at all.
 func (r *run) decide(ctx context.Context) error {
-	err := r.Plan.Decide(ctx, plan.Facts{
+	facts := plan.Facts{
 		Project: r.Project, Files: r.workspace, Past: Past(r.engine.Cache, r.engine.History),
-		Now: r.engine.Now(), NoCache: r.NoCache,
-	})
+		Now: r.engine.Now(), NoCache: r.NoCache, Check: plan.CheckExists,
+	}
+	err := r.Plan.Decide(ctx, facts)
+	if records.IsDamaged(err) {
+		r.later(err)
+		if err := r.notices([]string{fmt.Sprintf("no earlier results are used: %v", err)}); err != nil {
+			return err
+		}
+		facts.Past = nil
+		err = r.Plan.Decide(ctx, facts)
+	}
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/strata-ci/strata/internal/history"
 	"github.com/strata-ci/strata/internal/journal"
 	"github.com/strata-ci/strata/internal/plan"
+	"github.com/strata-ci/strata/internal/records"
 	"github.com/strata-ci/strata/internal/workspace"
 	"github.com/strata-ci/strata/pipeline"
 	"github.com/strata-ci/strata/runner"
@@ -74,7 +75,8 @@ type Result struct {
 	// Faults are what is wrong with the pipeline, found out after the capture,
 	// where Status is Invalid.
 	Faults error
-	// Notes are what went wrong after the verdict, and does not change it.
+	// Notes are what went wrong and does not change the verdict. One for which
+	// records.IsDamaged holds asks for the records to be set aside.
 	Notes []error
 	// WatchErr is what Watch returned.
 	WatchErr error
@@ -90,9 +92,10 @@ const KeptRuns = 10_000
 // asked to end, and the journal is finished. An error means that the run could
 // not be recorded; everything that ran has ended by then.
 func (e *Engine) Run(ctx context.Context, req Request) (Result, error) {
-	if err := e.Recover(ctx); err != nil {
+	recoverErr := e.Recover(ctx)
+	if recoverErr != nil {
 		// What went wrong with other runs is no reason not to run.
-		req.Notices = append(slices.Clip(req.Notices), err.Error())
+		req.Notices = append(slices.Clip(req.Notices), recoverErr.Error())
 	}
 	runs := RunsDir(e.Home)
 	id := journal.NewRunID(e.Now(), e.Random)
@@ -101,6 +104,9 @@ func (e *Engine) Run(ctx context.Context, req Request) (Result, error) {
 		return Result{}, runner.AsInfra("start the journal in "+runs, err)
 	}
 	r := &run{Request: req, engine: e, journal: w, id: id, began: e.Now(), products: make([]product, len(req.Plan.Steps))}
+	if records.IsDamaged(recoverErr) {
+		r.later(recoverErr)
+	}
 	begin := started(req)
 	if err := w.Append(begin); err != nil {
 		return Result{RunID: id}, errors.Join(runner.AsInfra("write the journal", err), w.Close())
@@ -112,7 +118,7 @@ func (e *Engine) Run(ctx context.Context, req Request) (Result, error) {
 		watched <- nil
 	}
 	r.index(ctx, begin)
-	last, err := r.execute(ctx)
+	last, err := r.carryOut(ctx)
 	if err != nil {
 		err = runner.AsInfra("write the journal in "+w.Dir(), err)
 	}
@@ -123,7 +129,7 @@ func (e *Engine) Run(ctx context.Context, req Request) (Result, error) {
 	}
 	watchErr := <-watched
 	e.clean(context.WithoutCancel(ctx), r)
-	return Result{RunID: id, Status: last.Status, Faults: r.faults, Notes: r.notes, WatchErr: watchErr}, err
+	return Result{RunID: id, Status: last.Status, Faults: r.faults, Notes: r.told(), WatchErr: watchErr}, err
 }
 
 func started(req Request) journal.Event {

@@ -4,18 +4,41 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/strata-ci/strata/internal/history"
 	"github.com/strata-ci/strata/internal/journal"
 	"github.com/strata-ci/strata/internal/plan"
+	"github.com/strata-ci/strata/internal/records"
 	"github.com/strata-ci/strata/runner"
 )
 
+// toldNotes is how many notes are told in full: a disk that is full gives one for
+// each step.
+const toldNotes = 5
+
 // later keeps an error that does not change the verdict for the end of the run.
+// That the records are damaged is worth one.
 func (r *run) later(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if records.IsDamaged(err) && slices.ContainsFunc(r.notes, records.IsDamaged) {
+		return
+	}
 	r.notes = append(r.notes, err)
+}
+
+// told returns the notes that are to be told.
+func (r *run) told() []error {
+	more := len(r.notes) - toldNotes
+	if more <= 0 {
+		return r.notes
+	}
+	list := slices.Clone(r.notes[:toldNotes])
+	if i := slices.IndexFunc(r.notes, records.IsDamaged); i >= toldNotes {
+		list[0] = r.notes[i]
+	}
+	return append(list, fmt.Errorf("%d more problems after the run", more))
 }
 
 // committed remembers a snapshot that is to be reaped, unless it is kept.
@@ -132,5 +155,5 @@ func (r *run) untilKilled(ctx context.Context) (context.Context, context.CancelF
 	}
 }
 
-// again ends the name of a step's second snapshot in one run.
-const again = ".2"
+// second ends the name of a step's second snapshot in one run.
+const second = ".2"

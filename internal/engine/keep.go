@@ -102,9 +102,10 @@ func (k *keeper) keep(ctx context.Context, batch []result) {
 		return
 	}
 	for _, res := range batch {
-		if err == nil {
+		switch {
+		case err == nil:
 			k.kept[res.ref] = true
-		} else {
+		case ctx.Err() == nil: // else the user did not want to wait for it
 			k.run.later(fmt.Errorf("keep what %s has left: %w", k.run.Plan.Steps[res.step].Name, err))
 		}
 		k.run.release(res.claim)
@@ -143,7 +144,11 @@ func (k *keeper) try(ctx context.Context, batch []result) error {
 			})
 		}
 	}
-	return errors.Join(k.run.engine.Cache.Put(ctx, passed), k.run.engine.Cache.KeepFailures(ctx, failed))
+	// Entries come last: one that is written is never written twice.
+	if err := k.run.engine.Cache.KeepFailures(ctx, failed); err != nil {
+		return err
+	}
+	return k.run.engine.Cache.Put(ctx, passed)
 }
 
 // keep hands what a step has left to the keeper, if it is to outlive the run;

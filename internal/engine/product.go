@@ -17,6 +17,9 @@ type product struct {
 	ref   runner.SnapshotRef
 	entry *plan.Entry // the earlier result that it is; nil if this run made it
 
+	remaking sync.Mutex
+	failed   error // why a damaged one could not be made again
+
 	checking sync.Mutex
 	checked  runner.SnapshotRef // the last one that was looked at, and what was found
 	found    error
@@ -57,27 +60,54 @@ func (r *run) whole(ctx context.Context, i int, ref runner.SnapshotRef) error {
 	return p.found
 }
 
-// remake runs a step whose cached snapshot has turned out to be damaged, unless
-// somebody has done so already.
+// remake replaces a step's cached snapshot that has turned out to be damaged,
+// unless that has been done: by what another process has made meanwhile, else
+// by running the step. The error of one that does not pass names it as the
+// culprit.
 func (r *run) remake(ctx context.Context, i int, damaged runner.SnapshotRef, why error) error {
 	p := &r.products[i]
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.ref != damaged || p.entry == nil {
+	p.remaking.Lock()
+	defer p.remaking.Unlock()
+	if now, cached := p.snapshot(); p.failed != nil || !cached || now != damaged {
+		return p.failed
+	}
+	claim := r.claim(ctx, i)
+	if ctx.Err() != nil {
+		r.release(claim)
+		return ctx.Err()
+	}
+	if entry := r.replacement(ctx, i, damaged, why); entry != nil {
+		r.release(claim)
+		p.hit(entry)
 		return nil
 	}
-	r.setAside(ctx, i, p.entry.Key, damaged, why)
-	e := r.perform(ctx, i, nil, true)
+	e := r.perform(ctx, i, claim, true)
+	r.ends <- e // the loop waits for the step that needs this one
 	switch {
 	case e.err != nil:
-		return e.err
+		p.failed = e.err
+	case e.because != nil:
+		p.failed = e.because
 	case e.status != journal.Passed:
-		return &runner.InfraError{
-			Op: "make the damaged snapshot of " + r.Plan.Steps[i].Name + " again", Kind: runner.KindSnapshot,
-			Err: fmt.Errorf("the step ended as %s", e.status),
-		}
+		p.failed = &stopped{i}
+	default:
+		p.made(e.ref)
 	}
-	p.ref, p.entry = e.ref, nil
+	return p.failed
+}
+
+// replacement returns the result that has taken the place of a damaged one. If
+// that is still there, it is set aside.
+func (r *run) replacement(ctx context.Context, i int, damaged runner.SnapshotRef, why error) *plan.Entry {
+	s := &r.Plan.Steps[i]
+	entry, err := r.engine.Cache.Entry(ctx, s.Key)
+	if err != nil && ctx.Err() == nil {
+		r.later(fmt.Errorf("look for an earlier result of %s: %w", s.Name, err))
+	}
+	if entry == nil || entry.Ref != damaged {
+		return r.lookAgain(ctx, i)
+	}
+	r.setAside(ctx, i, s.Key, why)
 	return nil
 }
 

@@ -33,7 +33,7 @@ func (e *Engine) reapDead(ctx context.Context, state journal.RunState) error {
 	refs := map[string][]runner.SnapshotRef{}
 	for _, s := range state.Steps {
 		id := stepID(state.ID, s.Name)
-		refs[s.Runner] = append(refs[s.Runner], runner.SnapshotRef(id), runner.SnapshotRef(id+again))
+		refs[s.Runner] = append(refs[s.Runner], runner.SnapshotRef(id), runner.SnapshotRef(id+second))
 	}
 	var errs []error
 	for name, refs := range refs {

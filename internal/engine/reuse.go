@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/strata-ci/strata/internal/cache"
@@ -14,52 +13,58 @@ import (
 
 // reuse returns the earlier result to use for a step; or the claim to make one,
 // for whoever else needs the same waits for it; or neither for a step whose
-// result is not kept.
+// result is not kept. The error is ctx's.
 func (r *run) reuse(ctx context.Context, i int) (*plan.Entry, *cache.Claim, error) {
 	s := &r.Plan.Steps[i]
-	if s.Decision.Hit() && r.usable(ctx, i, s.Decision.Entry) {
+	if s.Decision.Hit() {
 		return s.Decision.Entry, nil, nil
 	}
 	if !s.Kept() {
 		return nil, nil, nil
 	}
-	waited := false
+	claim := r.claim(ctx, i)
+	entry := r.lookAgain(ctx, i)
+	if entry != nil || ctx.Err() != nil {
+		r.release(claim)
+		claim = nil
+	}
+	return entry, claim, ctx.Err()
+}
+
+// claim waits until nobody else makes the step's result. Without a claim the
+// step runs all the same: that somebody else does so, too, is only a waste.
+func (r *run) claim(ctx context.Context, i int) *cache.Claim {
+	s := &r.Plan.Steps[i]
 	claim, err := r.engine.Cache.Claim(ctx, s.Key, func() {
-		waited = true
 		r.tell(s.Name, "another step with the same key is running: waiting for its result")
 	})
-	if err != nil {
-		return nil, nil, err
+	if err != nil && ctx.Err() == nil {
+		r.later(fmt.Errorf("make sure that %s runs only once: %w", s.Name, err))
 	}
-	if r.NoCache && !waited {
-		return nil, claim, nil
-	}
-	entry, err := r.lookAgain(ctx, i)
-	if err != nil || entry == nil {
-		return nil, claim, err
-	}
-	return entry, nil, claim.Release()
+	return claim
 }
 
-// lookAgain looks for a result that was made since the plan.
-func (r *run) lookAgain(ctx context.Context, i int) (*plan.Entry, error) {
+// lookAgain looks for a result that was made since the plan. One whose snapshot
+// is not there is set aside. Who wants no earlier results gets only this run's.
+func (r *run) lookAgain(ctx context.Context, i int) *plan.Entry {
 	s := &r.Plan.Steps[i]
 	entry, err := r.engine.Cache.Entry(ctx, s.Key)
-	if err != nil || entry == nil || s.Judge(entry, r.engine.Now()) != plan.ReasonHit || !r.usable(ctx, i, entry) {
-		return nil, err
+	if err != nil && ctx.Err() == nil {
+		r.later(fmt.Errorf("look for an earlier result of %s: %w", s.Name, err))
 	}
-	return entry, nil
-}
-
-// usable reports whether an entry's snapshot is there. One that is not is set
-// aside with its entry.
-func (r *run) usable(ctx context.Context, i int, entry *plan.Entry) bool {
-	err := r.check(ctx, i, entry.Ref, runner.CheckExists)
-	if err == nil {
-		return true
+	if err != nil || entry == nil || r.NoCache && entry.Origin.Run != r.id || s.Judge(entry, r.engine.Now()) != plan.ReasonHit {
+		return nil
 	}
-	r.setAside(ctx, i, entry.Key, entry.Ref, err)
-	return false
+	err = r.check(ctx, i, entry.Ref, runner.CheckExists)
+	switch {
+	case err == nil:
+		return entry
+	case isSnapshotFault(err):
+		r.setAside(ctx, i, entry.Key, err)
+	case ctx.Err() == nil:
+		r.tell(s.Name, fmt.Sprintf("nobody can tell whether its earlier result is whole, so it is not used: %v", err))
+	}
+	return nil
 }
 
 func (r *run) check(ctx context.Context, i int, ref runner.SnapshotRef, depth runner.CheckDepth) error {
@@ -70,18 +75,14 @@ func (r *run) check(ctx context.Context, i int, ref runner.SnapshotRef, depth ru
 	return checker.CheckSnapshot(ctx, ref, depth)
 }
 
-// setAside gives up a cached result that is not as it was.
-func (r *run) setAside(ctx context.Context, i int, key plan.Key, ref runner.SnapshotRef, why error) {
-	r.tell(r.Plan.Steps[i].Name, fmt.Sprintf("its cached result cannot be used, and is made again: %v", why))
-	if ctx.Err() != nil {
-		return
-	}
-	err := r.engine.Cache.Remove(ctx, key, fmt.Sprintf("because it was damaged: %v", why))
-	if reaper, ok := r.Plan.Steps[i].Runner.(runner.SnapshotReaper); ok {
-		err = errors.Join(err, reaper.ReapSnapshots(ctx, []runner.SnapshotRef{ref}))
-	}
-	if err != nil {
-		r.later(fmt.Errorf("set the damaged result of %s aside: %w", r.Plan.Steps[i].Name, err))
+// setAside gives up a cached result that is not as it was, with the step's
+// claim held. The next collection removes its snapshot, which others may have
+// started from.
+func (r *run) setAside(ctx context.Context, i int, key plan.Key, why error) {
+	s := &r.Plan.Steps[i]
+	r.tell(s.Name, fmt.Sprintf("its cached result cannot be used, and is made again: %v", why))
+	if err := r.engine.Cache.Remove(ctx, key, fmt.Sprintf("because it was damaged: %v", why)); err != nil && ctx.Err() == nil {
+		r.later(fmt.Errorf("set the damaged result of %s aside: %w", s.Name, err))
 	}
 }
 

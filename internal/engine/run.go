@@ -15,7 +15,7 @@ import (
 	"github.com/strata-ci/strata/runner"
 )
 
-// run is one run in progress. Only the loop in execute touches its maps.
+// run is one run in progress. Only the loop in steps touches its maps.
 type run struct {
 	Request
 	engine  *Engine
@@ -45,7 +45,9 @@ type end struct {
 	status     journal.Status
 	ref        runner.SnapshotRef
 	durationMS float64
-	err        error // of writing the journal
+	because    *stopped // the step to blame for one that was cancelled; nil for none
+	again      bool     // it had ended by an earlier result, which was damaged
+	err        error    // of writing the journal
 }
 
 var (
@@ -58,10 +60,10 @@ type stopped struct{ step int }
 
 func (s *stopped) Error() string { return fmt.Sprintf("step %d failed", s.step) }
 
-// execute captures the workspace, decides which earlier results to use, runs
+// carryOut captures the workspace, decides which earlier results to use, runs
 // all other steps and writes the run's last event, which it returns. The error
 // is that of writing the journal.
-func (r *run) execute(ctx context.Context) (journal.Event, error) {
+func (r *run) carryOut(ctx context.Context) (journal.Event, error) {
 	begin := r.engine.Now()
 	if limit := time.Duration(r.Plan.Pipeline.Timeout); limit > 0 {
 		var cancel context.CancelFunc
@@ -144,7 +146,9 @@ func (r *run) steps(ctx context.Context) (journal.Status, error) {
 				cancel() // a step that it has ended may be heard of first
 			}
 			r.note(e)
-			r.apply(ctx, state.Finished(e.step, e.outcome))
+			if !e.again {
+				r.apply(ctx, state.Finished(e.step, e.outcome))
+			}
 		case <-done:
 			cancel()
 		}
@@ -166,7 +170,9 @@ func (r *run) steps(ctx context.Context) (journal.Status, error) {
 
 // note keeps what the end of a step means for the run.
 func (r *run) note(e end) {
-	delete(r.stop, e.step)
+	if !e.again {
+		delete(r.stop, e.step)
+	}
 	r.ended[e.step] = e
 	if e.err != nil && r.lost == nil {
 		r.lost = e.err
@@ -180,6 +186,15 @@ func (r *run) note(e end) {
 	}
 }
 
+// culprit returns the step that is to blame for one that did not pass: itself,
+// unless it was cancelled for another.
+func (r *run) culprit(i int) int {
+	if by := r.ended[i].because; by != nil {
+		return by.step
+	}
+	return i
+}
+
 // apply carries out what the scheduler decided.
 func (r *run) apply(ctx context.Context, actions []schedule.Action) {
 	for _, a := range actions {
@@ -191,7 +206,7 @@ func (r *run) apply(ctx context.Context, actions []schedule.Action) {
 			r.stop[a.Step](a.Cause)
 		case schedule.Skip:
 			r.append(journal.Event{
-				Type: journal.StepFinished, Step: step.Name, Status: journal.Skipped, Cause: r.Plan.Steps[a.Cause].Name,
+				Type: journal.StepFinished, Step: step.Name, Status: journal.Skipped, Cause: r.Plan.Steps[r.culprit(a.Cause)].Name,
 			})
 			r.ended[a.Step] = end{step: a.Step, status: journal.Skipped}
 		case schedule.Cancel:
@@ -216,7 +231,7 @@ func (r *run) start(ctx context.Context, i int) {
 			cancel(errUserCancel)
 			return
 		}
-		cancel(&stopped{cause})
+		cancel(&stopped{r.culprit(cause)})
 	}
 	go func() {
 		defer cancel(nil)

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/strata-ci/strata/internal/cache"
@@ -17,7 +16,7 @@ func (r *run) step(ctx context.Context, i int) end {
 	entry, claim, err := r.reuse(ctx, i)
 	if err != nil {
 		ev := journal.Event{Type: journal.StepFinished, Step: r.Plan.Steps[i].Name}
-		e := r.broken(ctx, &ev, i, fmt.Errorf("look for an earlier result: %w", err))
+		e := r.broken(ctx, &ev, i, err)
 		e.err = r.journal.Append(ev)
 		return e
 	}
@@ -30,11 +29,11 @@ func (r *run) step(ctx context.Context, i int) end {
 }
 
 // perform runs a step, whatever earlier results there are, and writes its
-// events. A claim ends with it, or when the result is kept. once says that the
+// events. A claim ends with it, or when the result is kept. again says that the
 // step has ended in this run before, by an earlier result.
-func (r *run) perform(ctx context.Context, i int, claim *cache.Claim, once bool) end {
+func (r *run) perform(ctx context.Context, i int, claim *cache.Claim, again bool) end {
 	s := &r.Plan.Steps[i]
-	e := end{step: i, outcome: schedule.InfraFailed}
+	e := end{step: i, outcome: schedule.InfraFailed, again: again}
 	kept := false
 	defer func() {
 		if !kept {
@@ -52,8 +51,8 @@ func (r *run) perform(ctx context.Context, i int, claim *cache.Claim, once bool)
 	}
 	sc := &runner.StepContext{Stdout: log, Stderr: log, Kill: r.Kill, Notice: func(message string) { r.tell(s.Name, message) }}
 	in := r.input(i)
-	if once {
-		in.StepID += again // the names of snapshots are never used twice
+	if again {
+		in.StepID += second // the names of snapshots are never used twice
 		in.Cache.Ref = runner.SnapshotRef(in.StepID)
 	}
 	result, attempts, took, err := r.attempts(ctx, sc, in, i)
@@ -63,6 +62,7 @@ func (r *run) perform(ctx context.Context, i int, claim *cache.Claim, once bool)
 	}
 	if err != nil {
 		e = r.broken(ctx, &ev, i, err)
+		e.again = again
 	} else {
 		e.outcome = describe(&ev, result)
 		e.ref = result.Snapshot
@@ -72,7 +72,6 @@ func (r *run) perform(ctx context.Context, i int, claim *cache.Claim, once bool)
 		return e
 	}
 	e.durationMS = milliseconds(took)
-	r.committed(i, result.Snapshot)
 	if err == nil && result.Snapshot != "" {
 		kept = r.keep(i, result, took, log.Path(), claim)
 	}
@@ -85,14 +84,17 @@ func (r *run) perform(ctx context.Context, i int, claim *cache.Claim, once bool)
 // broken ends a step that did not come to an end of its own.
 func (r *run) broken(ctx context.Context, ev *journal.Event, i int, err error) end {
 	e := end{step: i, outcome: schedule.InfraFailed, status: journal.InfraFailed}
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		e.outcome, e.status = schedule.Cancelled, journal.Cancelled
-		var by *stopped
-		if errors.As(context.Cause(ctx), &by) {
-			ev.Cause = r.Plan.Steps[by.step].Name
-		}
-	} else {
+		errors.As(context.Cause(ctx), &e.because)
+	case errors.As(err, &e.because): // it needs a step that has turned out not to pass
+		e.outcome, e.status = schedule.Failed, journal.Cancelled
+	default:
 		ev.Error = eventError(runner.AsInfra("run the step", err))
+	}
+	if e.because != nil {
+		ev.Cause = r.Plan.Steps[e.because.step].Name
 	}
 	ev.Status = e.status
 	return e

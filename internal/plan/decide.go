@@ -30,8 +30,14 @@ type Facts struct {
 	Now  time.Time
 	// NoCache makes every step run.
 	NoCache bool
-	// Identify tells images apart; nil asks the runner itself.
+	// Identify tells images apart; nil asks the runner itself. The step's Env is
+	// its whole environment.
 	Identify func(ctx context.Context, r runner.StepRunner, step pipeline.Step) (map[string]string, error)
+	// Check looks whether a runner's kept snapshot is there, so that an earlier
+	// result whose files are gone is no hit; nil trusts the records. An error that
+	// is not about the snapshot says that nobody knows: then the result is a hit,
+	// and whoever uses it finds out.
+	Check func(ctx context.Context, r runner.StepRunner, ref runner.SnapshotRef) error
 }
 
 // Files is a view of the workspace that does not change. Both a
@@ -192,8 +198,11 @@ func (k *keyer) key(ctx context.Context, s *Step, chosen *selection) error {
 		if m.Parent = k.plan.Steps[s.Parent].Key; m.Parent.IsZero() {
 			return nil
 		}
-	} else if m.Image, err = k.image(ctx, s, m.Args); err != nil {
-		return err
+	}
+	if k.findsMore(s) {
+		if m.Image, err = k.image(ctx, s); err != nil {
+			return err
+		}
 	}
 	switch {
 	case chosen != nil:
@@ -206,24 +215,51 @@ func (k *keyer) key(ctx context.Context, s *Step, chosen *selection) error {
 	return nil
 }
 
-// imageID is what the identity of an image may depend on.
-type imageID struct{ runner, image, args string }
+// imageID is what the identity of an image, and of what else of the machine a
+// step can see, may depend on.
+type imageID struct{ runner, image, args, path string }
+
+func idOfImage(s *Step) imageID {
+	id := imageID{runner: s.Runner.Name(), image: s.Image, args: string(s.RunnerArgs)}
+	if id.image == "" {
+		id.image = pipeline.ImageHost
+	}
+	for _, variable := range s.Environ {
+		if name, _, _ := strings.Cut(variable, "="); strings.EqualFold(name, "PATH") { // any case is meant on some systems
+			id.path += variable + "\x00"
+		}
+	}
+	return id
+}
+
+// findsMore reports whether a step can see more of the machine than the step
+// that it builds in, whose key says what that saw.
+func (k *keyer) findsMore(s *Step) bool {
+	if s.Parent < 0 {
+		return true
+	}
+	mine, above := idOfImage(s), idOfImage(&k.plan.Steps[s.Parent])
+	mine.image = above.image // that of the step at the top
+	return mine != above
+}
 
 // image returns the identity of the image that a step starts from.
-func (k *keyer) image(ctx context.Context, s *Step, args string) (map[string]string, error) {
-	name := s.Image
-	if name == "" {
-		name = pipeline.ImageHost
-	}
-	id := imageID{s.Runner.Name(), name, args}
+func (k *keyer) image(ctx context.Context, s *Step) (map[string]string, error) {
+	id := idOfImage(s)
 	if parts := k.images[id]; parts != nil {
 		return parts, nil
 	}
-	identity, err := k.facts.Identify(ctx, s.Runner, s.Step)
-	if err != nil {
-		return nil, fmt.Errorf("step %q: identify the image %q: %w", s.Name, name, err)
+	step := s.Step
+	step.Env = make(map[string]string, len(s.Environ))
+	for _, variable := range s.Environ {
+		name, value, _ := strings.Cut(variable, "=")
+		step.Env[name] = value
 	}
-	parts := map[string]string{"name": name}
+	identity, err := k.facts.Identify(ctx, s.Runner, step)
+	if err != nil {
+		return nil, fmt.Errorf("step %q: identify the image %q: %w", s.Name, id.image, err)
+	}
+	parts := map[string]string{"name": id.image}
 	for part, is := range identity {
 		parts[part] = is
 	}

@@ -38,6 +38,8 @@ func messageParent(step string) string {
 	return fmt.Sprintf("the result of the step %s, which it builds in, is renewed by its ttl, and its own is from before", step)
 }
 
+func messageDamaged(what error) string { return fmt.Sprintf("its result is damaged: %v", what) }
+
 func messageFailed(last *LastEnd) string {
 	how := map[string]string{
 		"failed": "it failed last time", "timed_out": "it ran out of time last time", "cancelled": "it was cancelled last time",

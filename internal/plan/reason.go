@@ -2,8 +2,11 @@ package plan
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
+
+	"github.com/strata-ci/strata/runner"
 )
 
 const (
@@ -75,7 +78,33 @@ func (d *decider) reason(ctx context.Context, s *Step, p policy) (Decision, erro
 	case !s.above.allows(entry):
 		return Decision{Reason: ReasonParent, Message: messageParent(d.plan.Steps[s.Parent].Name), Nearest: &entry.Origin}, nil
 	}
+	if damage := d.damage(ctx, s, entry); damage != nil {
+		return Decision{Reason: ReasonDamaged, Message: messageDamaged(damage), Nearest: &entry.Origin}, nil
+	}
 	return Decision{Reason: ReasonHit, Message: messageHit(entry.Origin), Entry: entry}, nil
+}
+
+// damage returns what is wrong with an entry's snapshot; nil also where that
+// cannot be found out.
+func (d *decider) damage(ctx context.Context, s *Step, entry *Entry) error {
+	if d.facts.Check == nil {
+		return nil
+	}
+	var infra *runner.InfraError
+	if err := d.facts.Check(ctx, s.Runner, entry.Ref); errors.As(err, &infra) && infra.Kind == runner.KindSnapshot {
+		return infra.Err
+	}
+	return nil
+}
+
+// CheckExists is a Check that asks the runner, which costs the same for
+// snapshots of every size.
+func CheckExists(ctx context.Context, r runner.StepRunner, ref runner.SnapshotRef) error {
+	checker, ok := r.(runner.SnapshotChecker)
+	if !ok {
+		return nil // no earlier results of such a runner are used
+	}
+	return checker.CheckSnapshot(ctx, ref, runner.CheckExists)
 }
 
 // keepsNothing names the runner that keeps no results.
