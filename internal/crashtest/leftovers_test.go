@@ -79,17 +79,26 @@ func (s *site) processes() (left []string) {
 	return left
 }
 
-// isEnding reports whether a process without a program is one that is about to
-// end, and not a thread of the kernel, whose parent is PID 2.
+// isEnding reports whether a process without a program is one of which a thread
+// is about to end, and not a thread of the kernel, whose parent is PID 2.
 func isEnding(dir string) bool {
-	text, err := os.ReadFile(filepath.Join(dir, "stat"))
+	stats, err := filepath.Glob(filepath.Join(dir, "task", "*", "stat"))
 	if err != nil {
-		return false // it has ended
+		return false // cannot be: the pattern is well-formed
 	}
-	// PID (NAME) STATE PARENT …: proc_pid_stat(5)
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	state, parent := fields[0], fields[1]
-	return state != "Z" && state != "X" && parent != "0" && parent != "2"
+	for _, stat := range stats {
+		text, err := os.ReadFile(stat)
+		if err != nil {
+			continue // it has ended
+		}
+		// PID (NAME) STATE PARENT …: proc_pid_stat(5)
+		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+		state, parent := fields[0], fields[1]
+		if state != "Z" && state != "X" && parent != "0" && parent != "2" {
+			return true
+		}
+	}
+	return false
 }
 
 // mounts are those of the state directory, but not of the disk that it is on.
