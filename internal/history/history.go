@@ -34,6 +34,28 @@ type StepEnd struct {
 	DurationMS float64
 }
 
+// What is asked of the tables. None of it costs more where there are more runs:
+// a test looks at SQLite's plans.
+const (
+	openRuns   = `SELECT id FROM runs WHERE status = ''`
+	selectRuns = `SELECT id, project, pipeline, started, status, exit_code, duration_ms, steps, by_status FROM runs `
+	listAll    = selectRuns + `ORDER BY seq DESC LIMIT ?`
+	listOne    = selectRuns + `WHERE project = ? ORDER BY seq DESC LIMIT ?`
+	latestWith = `SELECT run FROM step_ends WHERE project = ? AND step = ? ORDER BY seq DESC LIMIT 1`
+	lastEnd    = `
+		SELECT run, status, key FROM step_ends WHERE project = ? AND pipeline = ? AND step = ? AND status IN ('passed', 'cached', 'failed', 'timed_out')
+		ORDER BY seq DESC LIMIT 1`
+	durations = `
+		SELECT duration_ms FROM step_ends WHERE project = ? AND pipeline = ? AND step = ? AND status = 'passed' ORDER BY seq DESC LIMIT ?`
+	// An INSERT with ON CONFLICT would use up a number at each conflict.
+	endRun      = `UPDATE runs SET status = ?2, exit_code = ?3, duration_ms = ?4, by_status = ?5 WHERE id = ?1`
+	insertEnded = `INSERT INTO runs (id, status, exit_code, duration_ms, by_status, project, pipeline, started, steps) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	forgetRuns  = `DELETE FROM runs WHERE status <> '' AND seq <= (SELECT max(seq) FROM runs) - ? RETURNING id`
+	forgetEnds  = `DELETE FROM step_ends WHERE run = ?`
+	// Runs are numbered as they begin.
+	overKeep = `SELECT coalesce((SELECT max(seq) FROM runs) - (SELECT min(seq) FROM runs) >= ?, 0)`
+)
+
 // Started notes that a run has begun, if that is not noted yet.
 func (h *History) Started(ctx context.Context, s journal.Summary) error {
 	return h.db.Update(ctx, func(tx *sql.Tx) error {
@@ -54,15 +76,19 @@ func ended(ctx context.Context, tx *sql.Tx, s journal.Summary, ends []StepEnd) e
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `
-		INSERT INTO runs (id, project, pipeline, started, status, exit_code, duration_ms, steps, by_status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (id) DO UPDATE SET status = excluded.status, exit_code = excluded.exit_code,
-			duration_ms = excluded.duration_ms, by_status = excluded.by_status`,
-		s.ID, s.Project, s.Pipeline, s.Started.UnixNano(), string(s.Status), s.ExitCode, s.DurationMS, s.Steps, string(counts))
+	args := []any{s.ID, string(s.Status), s.ExitCode, s.DurationMS, string(counts)}
+	updated, err := tx.ExecContext(ctx, endRun, args...)
 	if err != nil {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, `DELETE FROM step_ends WHERE run = ?`, s.ID); err != nil {
+	if n, err := updated.RowsAffected(); err != nil {
+		return err
+	} else if n == 0 {
+		if _, err := tx.ExecContext(ctx, insertEnded, append(args, s.Project, s.Pipeline, s.Started.UnixNano(), s.Steps)...); err != nil {
+			return err
+		}
+	}
+	if _, err := tx.ExecContext(ctx, forgetEnds, s.ID); err != nil {
 		return err
 	}
 	add, err := tx.PrepareContext(ctx, `INSERT INTO step_ends (project, pipeline, step, run, status, key, duration_ms) VALUES (?, ?, ?, ?, ?, ?, ?)`)
@@ -120,7 +146,7 @@ func (h *History) Settle(ctx context.Context, runsDir string) (settled int, err 
 
 // open returns the runs that are not noted as ended.
 func (h *History) open(ctx context.Context) (ids []string, err error) {
-	rows, err := h.db.QueryContext(ctx, `SELECT id FROM runs WHERE status = ''`)
+	rows, err := h.db.QueryContext(ctx, openRuns)
 	if err != nil {
 		return nil, h.db.Explain(err)
 	}
@@ -189,13 +215,11 @@ func (h *History) List(ctx context.Context, project string, limit int) (list []j
 	if limit == 0 {
 		limit = -1
 	}
-	query := `SELECT id, project, pipeline, started, status, exit_code, duration_ms, steps, by_status FROM runs `
-	args := []any{limit}
+	query, args := listAll, []any{limit}
 	if project != "" {
-		query += `WHERE project = ?2 `
-		args = append(args, project)
+		query, args = listOne, []any{project, limit}
 	}
-	rows, err := h.db.QueryContext(ctx, query+`ORDER BY seq DESC LIMIT ?1`, args...)
+	rows, err := h.db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, h.db.Explain(err)
 	}
@@ -224,7 +248,7 @@ func (h *History) List(ctx context.Context, project string, limit int) (list []j
 // LatestWith returns the ID of a project's latest ended run that has a step;
 // empty if there is none.
 func (h *History) LatestWith(ctx context.Context, project, step string) (id string, err error) {
-	err = h.db.QueryRowContext(ctx, `SELECT run FROM step_ends WHERE project = ? AND step = ? ORDER BY seq DESC LIMIT 1`, project, step).Scan(&id)
+	err = h.db.QueryRowContext(ctx, latestWith, project, step).Scan(&id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", nil
 	}
@@ -254,9 +278,7 @@ func (h *History) Steps(ctx context.Context, project string) (names []string, er
 func (h *History) LastEnd(ctx context.Context, id plan.StepID) (*plan.LastEnd, error) {
 	var e plan.LastEnd
 	var key []byte
-	err := h.db.QueryRowContext(ctx, `
-		SELECT run, status, key FROM step_ends WHERE project = ? AND pipeline = ? AND step = ? AND status IN ('passed', 'cached', 'failed', 'timed_out')
-		ORDER BY seq DESC LIMIT 1`, id.Project, id.Pipeline, id.Step).Scan(&e.Run, &e.Status, &key)
+	err := h.db.QueryRowContext(ctx, lastEnd, id.Project, id.Pipeline, id.Step).Scan(&e.Run, &e.Status, &key)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -266,9 +288,7 @@ func (h *History) LastEnd(ctx context.Context, id plan.StepID) (*plan.LastEnd, e
 
 // Durations returns how long the newest passed runs of a step took, at most n.
 func (h *History) Durations(ctx context.Context, id plan.StepID, n int) (list []time.Duration, err error) {
-	rows, err := h.db.QueryContext(ctx, `
-		SELECT duration_ms FROM step_ends WHERE project = ? AND pipeline = ? AND step = ? AND status = 'passed' ORDER BY seq DESC LIMIT ?`,
-		id.Project, id.Pipeline, id.Step, n)
+	rows, err := h.db.QueryContext(ctx, durations, id.Project, id.Pipeline, id.Step, n)
 	if err != nil {
 		return nil, h.db.Explain(err)
 	}
@@ -283,15 +303,16 @@ func (h *History) Durations(ctx context.Context, id plan.StepID, n int) (list []
 	return list, h.db.Explain(rows.Err())
 }
 
-// Prune forgets the oldest ended runs beyond keep and returns their IDs.
+// Prune forgets the ended runs that are not among the keep that began last, and
+// returns their IDs.
 func (h *History) Prune(ctx context.Context, keep int) (gone []string, err error) {
-	var count int
-	if err := h.db.QueryRowContext(ctx, `SELECT count(*) FROM runs`).Scan(&count); err != nil || count <= keep {
+	var over bool
+	if err := h.db.QueryRowContext(ctx, overKeep, keep).Scan(&over); err != nil || !over {
 		return nil, h.db.Explain(err)
 	}
 	err = h.db.Update(ctx, func(tx *sql.Tx) error {
 		gone = nil
-		rows, err := tx.QueryContext(ctx, `DELETE FROM runs WHERE status <> '' AND seq <= (SELECT seq FROM runs ORDER BY seq DESC LIMIT 1 OFFSET ?) RETURNING id`, keep)
+		rows, err := tx.QueryContext(ctx, forgetRuns, keep)
 		if err != nil {
 			return err
 		}
@@ -307,7 +328,7 @@ func (h *History) Prune(ctx context.Context, keep int) (gone []string, err error
 			return err
 		}
 		for _, id := range gone {
-			if _, err := tx.ExecContext(ctx, `DELETE FROM step_ends WHERE run = ?`, id); err != nil {
+			if _, err := tx.ExecContext(ctx, forgetEnds, id); err != nil {
 				return err
 			}
 		}

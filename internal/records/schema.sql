@@ -16,6 +16,7 @@ CREATE TABLE runs (
   by_status   TEXT NOT NULL DEFAULT '{}' -- JSON object: how many steps ended how
 ) STRICT;
 CREATE INDEX runs_project ON runs (project, seq);
+CREATE INDEX runs_open ON runs (id) WHERE status = '';
 
 -- How each step of each run ended.
 CREATE TABLE step_ends (
@@ -29,6 +30,7 @@ CREATE TABLE step_ends (
   duration_ms REAL NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX step_ends_step ON step_ends (project, step, seq);
+CREATE INDEX step_ends_passed ON step_ends (project, pipeline, step, seq) WHERE status = 'passed';
 CREATE INDEX step_ends_run ON step_ends (run);
 
 -- Results that may be used again. A row is written last: after the snapshot is
@@ -56,6 +58,7 @@ CREATE TABLE entries (
 CREATE INDEX entries_step ON entries (project, pipeline, step, seq);
 CREATE INDEX entries_used ON entries (pinned, used);
 CREATE INDEX entries_ref ON entries (runner, ref);
+CREATE INDEX entries_inputs ON entries (inputs);
 
 -- What is left of entries that are gone, so that this can be explained.
 CREATE TABLE tombstones (
@@ -72,6 +75,7 @@ CREATE TABLE tombstones (
   rule        TEXT NOT NULL              -- by which rule it went
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tombstones_step ON tombstones (project, pipeline, step, seq);
+CREATE INDEX tombstones_inputs ON tombstones (inputs);
 
 -- Lists of inputs (paths, modes, digests), compressed, by their digest.
 CREATE TABLE inputs (
