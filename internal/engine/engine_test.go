@@ -75,17 +75,36 @@ type fixture struct {
 	*testing.T
 	home, project string
 	runner        *script
+	runners       []runner.StepRunner // besides it
 	records       *records.DB
+	ahead         time.Duration // of the clock
+	backoff       func(int) time.Duration
+	failures      cache.FailureLimits
 }
 
-func (f *fixture) engine() *engine.Engine {
-	return &engine.Engine{
-		Home: f.home, Now: time.Now, Random: rand.Reader,
-		Cache: cache.New(f.records, filepath.Join(f.home, "cache"), time.Now), History: history.Open(f.records),
-		Limits:  cache.Limits{MaxBytes: 1 << 30},
-		Free:    func() (int64, error) { return 1 << 40, nil },
-		Backoff: func(int) time.Duration { return 0 },
+func (f *fixture) engine(db *records.DB) *engine.Engine {
+	now := func() time.Time { return time.Now().Add(f.ahead) }
+	reapers := map[string]runner.SnapshotReaper{}
+	for _, r := range f.runners {
+		reapers[r.Name()] = r.(runner.SnapshotReaper)
 	}
+	return &engine.Engine{
+		Home: f.home, Now: now, Random: rand.Reader,
+		Cache: cache.New(db, filepath.Join(f.home, "cache"), now), History: history.Open(db),
+		Limits: cache.Limits{MaxBytes: 1 << 30, Failures: f.failures}, Reapers: reapers,
+		Free:    func() (int64, error) { return 1 << 40, nil },
+		Backoff: f.backoff,
+	}
+}
+
+func (f *fixture) openRecords() *records.DB {
+	f.Helper()
+	db, err := records.Open(f.home, records.Options{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { db.Close() })
+	return db
 }
 
 func setup(t *testing.T) *fixture {
@@ -96,46 +115,68 @@ func setup(t *testing.T) *fixture {
 	if err := os.WriteFile(filepath.Join(project, "file"), []byte("content"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	home := t.TempDir()
-	db, err := records.Open(home, records.Options{})
-	if err != nil {
-		t.Fatal(err)
+	f := &fixture{
+		T: t, home: t.TempDir(), project: project, runner: &script{name: "script"},
+		backoff: func(int) time.Duration { return 0 }, failures: cache.FailureLimits{Count: 10, Bytes: 1 << 30, Age: time.Hour},
 	}
-	t.Cleanup(func() { db.Close() })
-	return &fixture{T: t, home: home, project: project, runner: &script{name: "script"}, records: db}
+	f.records = f.openRecords()
+	return f
 }
 
 func (f *fixture) run(ctx context.Context, p *pipeline.Pipeline, change func(*engine.Request)) (engine.Result, map[string]journal.Event, []journal.Event) {
 	f.Helper()
+	return f.runOn(ctx, f.engine(f.records), p, change)
+}
+
+func (f *fixture) runOn(ctx context.Context, e *engine.Engine, p *pipeline.Pipeline, change func(*engine.Request)) (engine.Result, map[string]journal.Event, []journal.Event) {
+	f.Helper()
 	var registry runner.Registry
-	if err := registry.Register(f.runner); err != nil {
-		f.Fatal(err)
+	for _, r := range append(slices.Clip(f.runners), f.runner) {
+		if err := registry.Register(r); err != nil {
+			f.Error(err)
+		}
 	}
 	p.Version, p.Name = pipeline.Version, "ci"
 	made, err := plan.Make(p, &registry, plan.Options{})
 	if err != nil {
-		f.Fatal(err)
+		f.Error(err)
+		return engine.Result{}, nil, nil
 	}
 	req := engine.Request{Plan: made, Project: f.project, Jobs: 2}
 	if change != nil {
 		change(&req)
 	}
-	result, err := f.engine().Run(ctx, req)
+	result, err := e.Run(ctx, req)
 	if err != nil {
-		f.Fatal(err)
+		f.Error(err)
+		return engine.Result{}, nil, nil
 	}
 	run, err := journal.Open(filepath.Join(engine.RunsDir(f.home), result.RunID))
 	if err != nil {
-		f.Fatal(err)
+		f.Error(err)
+		return engine.Result{}, nil, nil
 	}
 	events, err := run.Events()
 	if err != nil {
-		f.Fatal(err)
+		f.Error(err)
 	}
+	return result, f.ends(result, events), events
+}
+
+// ends returns how each step has ended, and checks that the journal is in order.
+func (f *fixture) ends(result engine.Result, events []journal.Event) map[string]journal.Event {
+	f.Helper()
 	ends := map[string]journal.Event{}
 	for _, ev := range events {
-		if ev.Type == journal.StepFinished {
-			if _, twice := ends[ev.Step]; twice {
+		was, ended := ends[ev.Step]
+		switch ev.Type {
+		case journal.StepStarted:
+			if ended && was.Status != journal.Cached {
+				f.Errorf("step %s started after it had ended", ev.Step)
+			}
+			delete(ends, ev.Step)
+		case journal.StepFinished:
+			if ended {
 				f.Errorf("step %s ended twice", ev.Step)
 			}
 			ends[ev.Step] = ev
@@ -144,7 +185,7 @@ func (f *fixture) run(ctx context.Context, p *pipeline.Pipeline, change func(*en
 	if last := events[len(events)-1]; last.Type != journal.RunFinished || last.Status != result.Status || *last.ExitCode != engine.ExitCode(result.Status) {
 		f.Errorf("the last event is %+v, want run_finished with the status %s", last, result.Status)
 	}
-	return result, ends, events
+	return ends
 }
 
 func (f *fixture) wantStatus(got, want journal.Status) {
