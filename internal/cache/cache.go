@@ -57,8 +57,7 @@ type Result struct {
 	Parts []runner.SnapshotPart
 }
 
-// Entry returns the result with a key, or nil. One that is damaged is removed,
-// and is none.
+// Entry returns the result with a key, or nil.
 func (c *Cache) Entry(ctx context.Context, key plan.Key) (*plan.Entry, error) {
 	row := c.db.QueryRowContext(ctx, `SELECT seq, run, step, born, runner, ref, duration_ms, log_bytes, pinned FROM entries WHERE key = ?`, key[:])
 	e := &plan.Entry{Key: key}
@@ -70,6 +69,9 @@ func (c *Cache) Entry(ctx context.Context, key plan.Key) (*plan.Entry, error) {
 	}
 	if err != nil {
 		return nil, c.db.Explain(err)
+	}
+	if !(snapshot{e.Runner, e.Ref}).valid() {
+		return nil, nil // the row is damaged; the next result takes its place
 	}
 	e.Origin.Time, e.Duration = time.Unix(0, born), time.Duration(ms*float64(time.Millisecond))
 	return e, nil
@@ -184,7 +186,7 @@ func (c *Cache) prepare(r *Result) (e entry, err error) {
 }
 
 func (c *Cache) put(ctx context.Context, tx *sql.Tx, r *Result, e *entry) error {
-	if err := leaveKey(ctx, tx, r.Key); err != nil {
+	if err := leaveKey(ctx, tx, r.Key[:]); err != nil {
 		return err
 	}
 	var list []byte
@@ -210,7 +212,7 @@ func (c *Cache) put(ctx context.Context, tx *sql.Tx, r *Result, e *entry) error 
 	if _, err := tx.ExecContext(ctx, `DELETE FROM tombstones WHERE key = ?`, r.Key[:]); err != nil {
 		return err
 	}
-	return hold(ctx, tx, r.Runner, r.Ref, r.Parts)
+	return addParts(ctx, tx, r.Runner, r.Ref, r.Parts)
 }
 
 // next returns a number that is larger than all before it.
@@ -222,8 +224,8 @@ func next(ctx context.Context, tx *sql.Tx) (n int64, err error) {
 	return n, err
 }
 
-// hold writes down what a kept snapshot occupies.
-func hold(ctx context.Context, tx *sql.Tx, runnerName string, ref runner.SnapshotRef, parts []runner.SnapshotPart) error {
+// addParts writes down what a kept snapshot occupies.
+func addParts(ctx context.Context, tx *sql.Tx, runnerName string, ref runner.SnapshotRef, parts []runner.SnapshotPart) error {
 	for _, p := range parts {
 		if _, err := tx.ExecContext(ctx, `INSERT INTO parts (runner, id, bytes) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET bytes = excluded.bytes`,
 			runnerName, p.ID, int64(p.Bytes)); err != nil {
@@ -237,7 +239,10 @@ func hold(ctx context.Context, tx *sql.Tx, runnerName string, ref runner.Snapsho
 }
 
 // Use marks results as used now.
-func (c *Cache) Use(ctx context.Context, keys []plan.Key) error {
+func (c *Cache) Use(ctx context.Context, keys []plan.Key) error { return c.touch(ctx, keys, 1) }
+
+// touch makes results the most recently used ones, and counts so many uses.
+func (c *Cache) touch(ctx context.Context, keys []plan.Key, uses int) error {
 	if len(keys) == 0 {
 		return nil
 	}
@@ -247,13 +252,13 @@ func (c *Cache) Use(ctx context.Context, keys []plan.Key) error {
 		if err != nil {
 			return err
 		}
-		mark, err := tx.PrepareContext(ctx, `UPDATE entries SET used = ?, used_at = ?, uses = uses + 1 WHERE key = ?`)
+		mark, err := tx.PrepareContext(ctx, `UPDATE entries SET used = ?, used_at = ?, uses = uses + ? WHERE key = ?`)
 		if err != nil {
 			return err
 		}
 		defer mark.Close() //nolint:errcheck // it ends with the transaction
 		for _, key := range keys {
-			if _, err := mark.ExecContext(ctx, seq, now, key[:]); err != nil {
+			if _, err := mark.ExecContext(ctx, seq, now, uses, key[:]); err != nil {
 				return err
 			}
 		}

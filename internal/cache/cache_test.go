@@ -22,7 +22,7 @@ import (
 
 // fixture is a cache, and a runner's snapshots as far as a cache can know.
 type fixture struct {
-	*testing.T
+	testing.TB
 	*cache.Cache
 	dir string
 	now time.Time
@@ -32,8 +32,8 @@ type fixture struct {
 	fail   error // of the next reaping
 }
 
-func setup(t *testing.T) *fixture {
-	f := &fixture{T: t, dir: t.TempDir(), now: time.Unix(1_800_000_000, 0), reaped: map[runner.SnapshotRef]int{}}
+func setup(t testing.TB) *fixture {
+	f := &fixture{TB: t, dir: t.TempDir(), now: time.Unix(1_800_000_000, 0), reaped: map[runner.SnapshotRef]int{}}
 	db, err := records.Open(f.dir, records.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -138,7 +138,7 @@ func TestEntryHasWhatWasPut(t *testing.T) {
 	if err != nil || len(inputs) != 1 || inputs[0] != r.Inputs()[0] {
 		t.Fatalf("%+v, %v", inputs, err)
 	}
-	text, err := f.Log(t.Context(), key("build"))
+	text, err := f.Cache.Log(t.Context(), key("build"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestDamagedLogIsSetAside(t *testing.T) {
 	if err := os.WriteFile(log, []byte("outpXt\n"), 0o600); err != nil { // the same file by another name
 		t.Fatal(err)
 	}
-	if _, err := f.Log(t.Context(), key("build")); err == nil || !strings.Contains(err.Error(), "damaged") {
+	if _, err := f.Cache.Log(t.Context(), key("build")); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("the error is %v", err)
 	}
 	gone, err := f.Gone(t.Context(), key("build"))
@@ -431,7 +431,7 @@ func TestTidyRemovesWhatNobodyHas(t *testing.T) {
 	if err := claim.Release(); err != nil {
 		t.Errorf("the held claim: %v", err)
 	}
-	if text, err := f.Log(t.Context(), key("build")); err != nil {
+	if text, err := f.Cache.Log(t.Context(), key("build")); err != nil {
 		t.Errorf("the log of the result: %v", err)
 	} else {
 		text.Close()

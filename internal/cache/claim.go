@@ -20,18 +20,18 @@ type Claim struct{ lock *os.File }
 // with the key, and makes sure that nobody does until Release. It calls waiting
 // once if it has to wait. The error is ctx's where that ended first.
 func (c *Cache) Claim(ctx context.Context, key plan.Key, waiting func()) (*Claim, error) {
-	claim, err := c.claim(ctx, key, waiting)
+	claim, err := c.claim(ctx, key.String(), waiting)
 	if err != nil && ctx.Err() == nil {
 		err = fmt.Errorf("claim the result with the key %v: %w", key, err)
 	}
 	return claim, err
 }
 
-func (c *Cache) claim(ctx context.Context, key plan.Key, waiting func()) (*Claim, error) {
+func (c *Cache) claim(ctx context.Context, name string, waiting func()) (*Claim, error) {
 	if err := os.MkdirAll(c.locks(), 0o700); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(c.locks(), key.String())
+	path := filepath.Join(c.locks(), name)
 	for {
 		lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 		if err != nil {

@@ -41,7 +41,7 @@ func (c *Cache) KeepFailures(ctx context.Context, failures []Failure) error {
 			if err != nil {
 				return err
 			}
-			if err := hold(ctx, tx, f.Runner, f.Ref, f.Parts); err != nil {
+			if err := addParts(ctx, tx, f.Runner, f.Ref, f.Parts); err != nil {
 				return err
 			}
 		}
@@ -49,45 +49,89 @@ func (c *Cache) KeepFailures(ctx context.Context, failures []Failure) error {
 	})
 }
 
-// forgetFailures removes failures beyond the limits. A failure that lies in the
-// future, since the clock was set back, is as new as can be.
-func (c *Cache) forgetFailures(ctx context.Context, tx *sql.Tx, limits FailureLimits) error {
-	rows, err := tx.QueryContext(ctx, `
-		SELECT runner, ref, at, (SELECT coalesce(sum(p.bytes), 0) FROM holds h JOIN parts p ON p.runner = h.runner AND p.id = h.part
-			WHERE h.runner = f.runner AND h.ref = f.ref)
-		FROM failures f ORDER BY seq DESC`)
+// forgetFailures removes the failures beyond the limits and returns how many.
+// One counts with the bytes that no result holds and no newer failure. One that
+// lies in the future, since the clock was set back, is as new as can be.
+func (c *Cache) forgetFailures(ctx context.Context, tx *sql.Tx, limits FailureLimits) (removed int, err error) {
+	failures, err := failedSnapshots(ctx, tx)
 	if err != nil {
-		return err
+		return 0, err
+	}
+	kept, total, counted := 0, int64(0), map[string]bool{}
+	for _, f := range failures {
+		parts, bytes, err := f.cost(ctx, tx, counted)
+		if err != nil {
+			return removed, err
+		}
+		if kept < limits.Count && total+bytes <= int64(limits.Bytes) && c.now().Sub(f.at) <= limits.Age {
+			kept, total = kept+1, total+bytes
+			for _, p := range parts {
+				counted[p] = true
+			}
+			continue
+		}
+		if err := forgetFailure(ctx, tx, f.snapshot); err != nil {
+			return removed, err
+		}
+		removed++
+	}
+	return removed, nil
+}
+
+// failed is the snapshot of a kept failure.
+type failed struct {
+	snapshot
+	at time.Time
+}
+
+// failedSnapshots returns all of them, the newest first.
+func failedSnapshots(ctx context.Context, tx *sql.Tx) (list []failed, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT runner, ref, at FROM failures ORDER BY seq DESC`)
+	if err != nil {
+		return nil, err
 	}
 	defer rows.Close() //nolint:errcheck // rows.Err says what went wrong
-	type snapshot struct {
-		runner string
-		ref    runner.SnapshotRef
-	}
-	var gone []snapshot
-	count, total := 0, int64(0)
 	for rows.Next() {
-		var s snapshot
-		var at, bytes int64
-		if err := rows.Scan(&s.runner, &s.ref, &at, &bytes); err != nil {
-			return err
+		var f failed
+		var at int64
+		if err := rows.Scan(&f.runner, &f.ref, &at); err != nil {
+			return nil, err
 		}
-		count++
-		total += bytes
-		if count > limits.Count || total > int64(limits.Bytes) || c.now().Sub(time.Unix(0, at)) > limits.Age {
-			gone = append(gone, s)
+		f.at = time.Unix(0, at)
+		list = append(list, f)
+	}
+	return list, rows.Err()
+}
+
+// cost returns the parts that the failure holds and no result does, but for
+// those that are counted already, and their bytes.
+func (f failed) cost(ctx context.Context, tx *sql.Tx, counted map[string]bool) (parts []string, bytes int64, err error) {
+	rows, err := tx.QueryContext(ctx, `
+		SELECT p.id, p.bytes FROM holds mine JOIN parts p ON p.runner = mine.runner AND p.id = mine.part
+		WHERE mine.runner = ?1 AND mine.ref = ?2 AND NOT EXISTS (
+			SELECT 1 FROM holds h JOIN entries e ON e.runner = h.runner AND e.ref = h.ref WHERE h.runner = ?1 AND h.part = p.id)`,
+		f.runner, string(f.ref))
+	if err != nil {
+		return nil, 0, err
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err says what went wrong
+	for rows.Next() {
+		var id string
+		var n int64
+		if err := rows.Scan(&id, &n); err != nil {
+			return nil, 0, err
+		}
+		if id = f.runner + " " + id; !counted[id] {
+			parts, bytes = append(parts, id), bytes+n
 		}
 	}
-	if err := rows.Err(); err != nil {
+	return parts, bytes, rows.Err()
+}
+
+// forgetFailure gives a kept failure up; its snapshot leaves.
+func forgetFailure(ctx context.Context, tx *sql.Tx, s snapshot) error {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM failures WHERE runner = ? AND ref = ?`, s.runner, string(s.ref)); err != nil {
 		return err
 	}
-	for _, s := range gone {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM failures WHERE runner = ? AND ref = ?`, s.runner, string(s.ref)); err != nil {
-			return err
-		}
-		if err := leave(ctx, tx, s.runner, s.ref); err != nil {
-			return err
-		}
-	}
-	return nil
+	return leave(ctx, tx, s)
 }

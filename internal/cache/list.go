@@ -78,7 +78,6 @@ func (u Usage) Total() pipeline.Bytes { return u.Results + u.Failures + u.Leavin
 func (c *Cache) Usage(ctx context.Context) (u Usage, err error) {
 	const held = `SELECT coalesce(sum(bytes), 0) FROM parts p WHERE `
 	const by = `EXISTS (SELECT 1 FROM holds h JOIN entries e ON e.runner = h.runner AND e.ref = h.ref WHERE h.runner = p.runner AND h.part = p.id`
-	const anybody = `EXISTS (SELECT 1 FROM holds h WHERE h.runner = p.runner AND h.part = p.id)`
 	err = c.db.View(ctx, func(tx *sql.Tx) error {
 		for _, q := range []struct {
 			query string
@@ -86,8 +85,8 @@ func (c *Cache) Usage(ctx context.Context) (u Usage, err error) {
 		}{
 			{held + by + `)`, &u.Results},
 			{held + by + ` AND e.pinned = 1)`, &u.Pinned},
-			{held + anybody + ` AND NOT ` + by + `)`, &u.Failures},
-			{held + `NOT ` + anybody, &u.Leaving},
+			{held + `NOT ` + by + `)`, &u.Failures},
+			{`SELECT coalesce(sum(bytes), 0) FROM leaving`, &u.Leaving},
 			{`SELECT count(*) FROM entries`, &u.Entries},
 			{`SELECT count(*) FROM failures`, &u.Failed},
 		} {

@@ -32,12 +32,7 @@ func (c *Cache) Failures(ctx context.Context) (list []Failure, err error) {
 
 // Forget gives a kept failure up. Its snapshot leaves with the next collection.
 func (c *Cache) Forget(ctx context.Context, f Failure) error {
-	return c.db.Update(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM failures WHERE runner = ? AND ref = ?`, f.Runner, string(f.Ref)); err != nil {
-			return err
-		}
-		return leave(ctx, tx, f.Runner, f.Ref)
-	})
+	return c.db.Update(ctx, func(tx *sql.Tx) error { return forgetFailure(ctx, tx, snapshot{f.Runner, f.Ref}) })
 }
 
 // Tidy removes what a killed process may have left of the cache's files: claims

@@ -56,7 +56,7 @@ CREATE TABLE entries (
   pinned      INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX entries_step ON entries (project, pipeline, step, seq);
-CREATE INDEX entries_used ON entries (pinned, used);
+CREATE INDEX entries_used ON entries (pinned, used, seq DESC, runner, ref);
 CREATE INDEX entries_ref ON entries (runner, ref);
 CREATE INDEX entries_inputs ON entries (inputs);
 
@@ -143,6 +143,7 @@ CREATE TABLE digests (
 CREATE TABLE leaving (
   runner TEXT NOT NULL,
   ref    TEXT NOT NULL,
+  bytes  INTEGER NOT NULL,               -- of the parts that only it held
   PRIMARY KEY (runner, ref)
 ) STRICT, WITHOUT ROWID;
 
