@@ -132,7 +132,7 @@ func (e *Engine) clean(ctx context.Context, r *run) {
 	}
 	ctx, cancel := r.untilKilled(ctx)
 	defer cancel()
-	if _, err := e.Cache.Collect(ctx, e.Limits, e.Reapers, e.Free); err != nil {
+	if _, err := e.Cache.Collect(ctx, e.Limits, e.Reapers, e.Free); err != nil && !r.killed() {
 		r.later(fmt.Errorf("remove old cached results: %w", err))
 	}
 }
@@ -152,6 +152,16 @@ func (r *run) untilKilled(ctx context.Context) (context.Context, context.CancelF
 	return ctx, func() {
 		cancel()
 		<-done
+	}
+}
+
+// killed reports whether the user does not want to wait any more.
+func (r *run) killed() bool {
+	select {
+	case <-r.Kill:
+		return true
+	default: // also if it is nil
+		return false
 	}
 }
 

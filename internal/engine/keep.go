@@ -105,7 +105,7 @@ func (k *keeper) keep(ctx context.Context, batch []result) {
 		switch {
 		case err == nil:
 			k.kept[res.ref] = true
-		case ctx.Err() == nil: // else the user did not want to wait for it
+		case !k.run.killed(): // else nobody wanted to wait for it
 			k.run.later(fmt.Errorf("keep what %s has left: %w", k.run.Plan.Steps[res.step].Name, err))
 		}
 		k.run.release(res.claim)
