@@ -14,7 +14,8 @@ import (
 
 // doctorCmd is `strata doctor`.
 type doctorCmd struct {
-	JSON bool `name:"json" help:"Print the findings as JSON."`
+	JSON   bool `name:"json" help:"Print the findings as JSON."`
+	Repair bool `name:"repair" help:"Look at all that is kept in the state directory instead, byte by byte, and repair what is wrong with it."`
 }
 
 // finding is one thing that was tried on this machine.
@@ -29,6 +30,9 @@ type finding struct {
 
 // Run tries everything and fails if something is missing that every run needs.
 func (c *doctorCmd) Run(ctx context.Context, a *app) error {
+	if c.Repair {
+		return c.repair(ctx, a)
+	}
 	findings := a.examine(ctx)
 	write := writeFindings
 	if c.JSON {
@@ -43,6 +47,20 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 		}
 	}
 	return nil
+}
+
+// repair prints what was wrong with the state directory, also if it could not
+// look at all of it.
+func (c *doctorCmd) repair(ctx context.Context, a *app) error {
+	found, err := a.repairState(ctx)
+	write := writeRepairs
+	if c.JSON {
+		write = writeRepairsJSON
+	}
+	if err != nil && len(found) == 0 {
+		return err
+	}
+	return errors.Join(err, write(a.stdout, found))
 }
 
 func writeFindings(w io.Writer, findings []finding) error {
