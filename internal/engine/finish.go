@@ -123,11 +123,7 @@ func (r *run) record(ctx context.Context, last journal.Event) error {
 
 // clean removes what is not to be kept any longer: old runs and cached results.
 func (e *Engine) clean(ctx context.Context, r *run) {
-	gone, err := e.History.Prune(ctx, KeptRuns)
-	if err == nil && len(gone) > 0 {
-		_, err = journal.Remove(RunsDir(e.Home), gone)
-	}
-	if err != nil {
+	if _, err := e.History.Prune(ctx, RunsDir(e.Home), KeptRuns); err != nil {
 		r.later(fmt.Errorf("remove old journals: %w", err))
 	}
 	ctx, cancel := r.untilKilled(ctx)

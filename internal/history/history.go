@@ -50,10 +50,10 @@ const (
 	// An INSERT with ON CONFLICT would use up a number at each conflict.
 	endRun      = `UPDATE runs SET status = ?2, exit_code = ?3, duration_ms = ?4, by_status = ?5 WHERE id = ?1`
 	insertEnded = `INSERT INTO runs (id, status, exit_code, duration_ms, by_status, project, pipeline, started, steps) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
-	forgetRuns  = `DELETE FROM runs WHERE status <> '' AND seq <= (SELECT max(seq) FROM runs) - ? RETURNING id`
-	forgetEnds  = `DELETE FROM step_ends WHERE run = ?`
+	forgetRun   = `DELETE FROM runs WHERE id = ?`
 	// Runs are numbered as they begin.
-	overKeep = `SELECT coalesce((SELECT max(seq) FROM runs) - (SELECT min(seq) FROM runs) >= ?, 0)`
+	oldRuns    = `SELECT id FROM runs WHERE status <> '' AND seq <= (SELECT max(seq) FROM runs) - ? ORDER BY seq`
+	forgetEnds = `DELETE FROM step_ends WHERE run = ?`
 )
 
 // Started notes that a run has begun, if that is not noted yet.
@@ -112,7 +112,7 @@ func ended(ctx context.Context, tx *sql.Tx, s journal.Summary, ends []StepEnd) e
 // any more: those whose processes died, once their journals are recovered. One
 // without a journal is forgotten. It returns how many there were.
 func (h *History) Settle(ctx context.Context, runsDir string) (settled int, err error) {
-	open, err := h.open(ctx)
+	open, err := h.names(ctx, openRuns)
 	if err != nil || len(open) == 0 {
 		return 0, err
 	}
@@ -133,7 +133,7 @@ func (h *History) Settle(ctx context.Context, runsDir string) (settled int, err 
 			if !gone {
 				return index(ctx, tx, dir)
 			}
-			_, err := tx.ExecContext(ctx, `DELETE FROM runs WHERE id = ?`, id)
+			_, err := tx.ExecContext(ctx, forgetRun, id)
 			return err
 		})
 		if err != nil {
@@ -142,23 +142,6 @@ func (h *History) Settle(ctx context.Context, runsDir string) (settled int, err 
 		settled++
 	}
 	return settled, nil
-}
-
-// open returns the runs that are not noted as ended.
-func (h *History) open(ctx context.Context) (ids []string, err error) {
-	rows, err := h.db.QueryContext(ctx, openRuns)
-	if err != nil {
-		return nil, h.db.Explain(err)
-	}
-	defer rows.Close() //nolint:errcheck // rows.Err says what went wrong
-	for rows.Next() {
-		var id string
-		if err := rows.Scan(&id); err != nil {
-			return nil, h.db.Explain(err)
-		}
-		ids = append(ids, id)
-	}
-	return ids, h.db.Explain(rows.Err())
 }
 
 // index makes the rows of one ended run from its journal. One that cannot be
@@ -257,20 +240,8 @@ func (h *History) LatestWith(ctx context.Context, project, step string) (id stri
 
 // Steps returns the names of all steps of a project's latest runs.
 func (h *History) Steps(ctx context.Context, project string) (names []string, err error) {
-	rows, err := h.db.QueryContext(ctx, `
+	return h.names(ctx, `
 		SELECT DISTINCT step FROM step_ends WHERE run IN (SELECT id FROM runs WHERE project = ? ORDER BY seq DESC LIMIT 50) ORDER BY step`, project)
-	if err != nil {
-		return nil, h.db.Explain(err)
-	}
-	defer rows.Close() //nolint:errcheck // rows.Err says what went wrong
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return nil, h.db.Explain(err)
-		}
-		names = append(names, name)
-	}
-	return names, h.db.Explain(rows.Err())
 }
 
 // LastEnd returns how a step ended when it last passed, failed or timed out; nil
@@ -303,36 +274,44 @@ func (h *History) Durations(ctx context.Context, id plan.StepID, n int) (list []
 	return list, h.db.Explain(rows.Err())
 }
 
-// Prune forgets the ended runs that are not among the keep that began last, and
-// returns their IDs.
-func (h *History) Prune(ctx context.Context, keep int) (gone []string, err error) {
-	var over bool
-	if err := h.db.QueryRowContext(ctx, overKeep, keep).Scan(&over); err != nil || !over {
-		return nil, h.db.Explain(err)
+// Prune removes the journals of the ended runs that are not among the keep that
+// began last, and then forgets those runs, so that no journal is without a row
+// that leads to it. It returns the IDs of those that are gone.
+func (h *History) Prune(ctx context.Context, runsDir string, keep int) (gone []string, err error) {
+	old, err := h.names(ctx, oldRuns, keep)
+	if err != nil {
+		return nil, err
+	}
+	gone, failed := journal.Remove(runsDir, old)
+	if len(gone) == 0 {
+		return nil, failed
 	}
 	err = h.db.Update(ctx, func(tx *sql.Tx) error {
-		gone = nil
-		rows, err := tx.QueryContext(ctx, forgetRuns, keep)
-		if err != nil {
-			return err
-		}
-		defer rows.Close() //nolint:errcheck // rows.Err says what went wrong
-		for rows.Next() {
-			var id string
-			if err := rows.Scan(&id); err != nil {
-				return err
-			}
-			gone = append(gone, id)
-		}
-		if err := rows.Err(); err != nil {
-			return err
-		}
 		for _, id := range gone {
-			if _, err := tx.ExecContext(ctx, forgetEnds, id); err != nil {
-				return err
+			for _, forget := range []string{forgetEnds, forgetRun} {
+				if _, err := tx.ExecContext(ctx, forget, id); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
 	})
-	return gone, err
+	return gone, errors.Join(failed, err)
+}
+
+// names returns the IDs or names that a query gives.
+func (h *History) names(ctx context.Context, query string, args ...any) (names []string, err error) {
+	rows, err := h.db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, h.db.Explain(err)
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err says what went wrong
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, h.db.Explain(err)
+		}
+		names = append(names, name)
+	}
+	return names, h.db.Explain(rows.Err())
 }

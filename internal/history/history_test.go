@@ -152,23 +152,54 @@ func TestLatestWithLooksAtAllPipelines(t *testing.T) {
 
 func TestPruneKeepsTheNewestAndThoseThatRun(t *testing.T) {
 	h := openIndex(t)
-	if gone, err := h.Prune(t.Context(), 2); err != nil || len(gone) > 0 {
-		t.Errorf("of nothing: %q, %v", gone, err)
+	runs := filepath.Join(t.TempDir(), "runs")
+	prune := func() []string {
+		gone, err := h.Prune(t.Context(), runs, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return gone
+	}
+	if gone := prune(); len(gone) > 0 {
+		t.Errorf("of nothing %q are gone", gone)
 	}
 	ran(t, h, "r1", StepEnd{Step: "a", Status: journal.Passed})
 	if err := h.Started(t.Context(), journal.Summary{ID: "runs", Project: "/p"}); err != nil {
 		t.Fatal(err)
 	}
-	for _, id := range []string{"r2", "r3", "r4"} {
-		ran(t, h, id)
+	ran(t, h, "r2")
+	ran(t, h, "marked") // ended by the records, but its process has not closed the journal
+	ran(t, h, "r3")
+	ran(t, h, "r4")
+	for _, id := range []string{"r2", "marked", "r3"} { // r1 went when an earlier Prune died
+		w, err := journal.Create(runs, id, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = errors.Join(
+			w.Append(journal.Event{Type: journal.RunStarted}),
+			w.Append(journal.Event{Type: journal.RunFinished, Status: journal.Passed}),
+		)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if id == "marked" {
+			defer w.Close()
+		} else if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	gone, err := h.Prune(t.Context(), 2)
-	if err != nil || !slices.Equal(gone, []string{"r1", "r2"}) {
-		t.Errorf("gone are %q, %v", gone, err)
+	if gone := prune(); !slices.Equal(gone, []string{"r1", "r2"}) {
+		t.Errorf("gone are %q", gone)
 	}
 	list, err := h.List(t.Context(), "", 0)
-	if err != nil || !slices.Equal(ids(list), []string{"r4", "r3", "runs"}) {
+	if err != nil || !slices.Equal(ids(list), []string{"r4", "r3", "marked", "runs"}) {
 		t.Errorf("left are %v, %v", ids(list), err)
+	}
+	for id, want := range map[string]bool{"r2": false, "marked": true, "r3": true} {
+		if _, err := os.Stat(filepath.Join(runs, id)); (err == nil) != want {
+			t.Errorf("the journal of %s: %v", id, err)
+		}
 	}
 	if end, err := h.LastEnd(t.Context(), plan.StepID{Project: "/p", Pipeline: "ci", Step: "a"}); end != nil || err != nil {
 		t.Errorf("an end of a run that is gone is left: %+v, %v", end, err)
@@ -227,7 +258,7 @@ func TestQuestionsCostTheSameWithManyRuns(t *testing.T) {
 	h := openIndex(t)
 	for name, query := range map[string]string{
 		"openRuns": openRuns, "listAll": listAll, "listOne": listOne, "latestWith": latestWith, "lastEnd": lastEnd,
-		"durations": durations, "overKeep": overKeep, "forgetRuns": forgetRuns, "forgetEnds": forgetEnds,
+		"durations": durations, "oldRuns": oldRuns, "forgetRun": forgetRun, "forgetEnds": forgetEnds,
 	} {
 		for _, line := range queryPlan(t, h, query) {
 			allowed := name == "listAll" && line == "SCAN runs" || // by rowid, to its LIMIT
@@ -295,7 +326,7 @@ func BenchmarkManyRuns(b *testing.B) {
 		"LastEnd":    func() error { _, err := h.LastEnd(ctx, id); return err },
 		"Durations":  func() error { _, err := h.Durations(ctx, id, 5); return err },
 		"Settle":     func() error { _, err := h.Settle(ctx, b.TempDir()); return err },
-		"Prune":      func() error { _, err := h.Prune(ctx, runs); return err },
+		"Prune":      func() error { _, err := h.Prune(ctx, b.TempDir(), runs); return err },
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {

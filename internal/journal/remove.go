@@ -71,13 +71,3 @@ func throwAwayOne(runsDir, trash, id string) (gone bool, err error) {
 	}
 	return true, nil
 }
-
-// Prune removes the oldest ended runs beyond keep, found by a look at all runs.
-// It returns the IDs of those that are gone.
-func Prune(runsDir string, keep int) ([]string, error) {
-	ids, err := runIDs(runsDir)
-	if err != nil {
-		return nil, err
-	}
-	return Remove(runsDir, ids[:max(0, len(ids)-max(0, keep))])
-}
