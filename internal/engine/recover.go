@@ -14,13 +14,15 @@ import (
 // and no record names is given to the runners that made it, and removed from
 // the cache. Where no process died it costs a look.
 func (e *Engine) Recover(ctx context.Context) error {
+	// An index that was lost is made first, so that it is not taken for whole.
+	importErr := e.History.Import(ctx, RunsDir(e.Home))
 	died := false
 	_, err := journal.RecoverAfter(RunsDir(e.Home), e.Now, func(state journal.RunState) error {
 		died = true
 		return errors.Join(e.reapDead(ctx, state), e.noteDead(ctx, state))
 	})
 	settled, settleErr := e.History.Settle(ctx, RunsDir(e.Home))
-	err = errors.Join(err, settleErr)
+	err = errors.Join(importErr, err, settleErr)
 	if died || settled > 0 {
 		_, tidyErr := e.Tidy(ctx)
 		err = errors.Join(err, tidyErr)

@@ -110,7 +110,8 @@ func ended(ctx context.Context, tx *sql.Tx, s journal.Summary, ends []StepEnd) e
 
 // Settle notes how runs have ended that were noted as started and do not live
 // any more: those whose processes died, once their journals are recovered. One
-// without a journal is forgotten. It returns how many there were.
+// without a journal is forgotten; one whose journal has no end stays as it is.
+// It returns how many there were.
 func (h *History) Settle(ctx context.Context, runsDir string) (settled int, err error) {
 	open, err := h.names(ctx, openRuns)
 	if err != nil || len(open) == 0 {
@@ -129,9 +130,13 @@ func (h *History) Settle(ctx context.Context, runsDir string) (settled int, err 
 		if err != nil && !gone {
 			return settled, err
 		}
+		summary, state, ok := journal.Summarize(dir)
+		if !gone && (!ok || summary.Status == "") {
+			continue // damaged, or not recovered yet
+		}
 		err = h.db.Update(ctx, func(tx *sql.Tx) error {
 			if !gone {
-				return index(ctx, tx, dir)
+				return ended(ctx, tx, summary, stepEnds(&state))
 			}
 			_, err := tx.ExecContext(ctx, forgetRun, id)
 			return err

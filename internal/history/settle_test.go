@@ -2,6 +2,8 @@ package history_test
 
 import (
 	"crypto/rand"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -62,4 +64,41 @@ func begin(t *testing.T, runs string) *journal.Writer {
 		}
 	}
 	return w
+}
+
+// A run whose journal is damaged stays as it is, and is not settled at every start.
+func TestSettleLeavesDamagedRuns(t *testing.T) {
+	dir := t.TempDir()
+	db, err := records.Open(dir, records.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	h := history.Open(db)
+	runs := filepath.Join(dir, "runs")
+	w := begin(t, runs)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(w.Dir(), "journal.ndjson")
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, append(text, "nonsense\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Import(t.Context(), runs); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := journal.Recover(runs, time.Now); err == nil {
+		t.Error("the damage is not told")
+	}
+	if n, err := h.Settle(t.Context(), runs); err != nil || n != 0 {
+		t.Errorf("settled %d runs, %v", n, err)
+	}
+	list, err := h.List(t.Context(), "", 0)
+	if err != nil || len(list) != 1 || list[0].Status != "" {
+		t.Errorf("%+v, %v", list, err)
+	}
 }

@@ -121,6 +121,12 @@ func Summarize(dir string) (s Summary, state RunState, ok bool) {
 // last part that no other run shares, or the latest run for "latest" and "".
 // An error says which runs could have been meant.
 func Find(runsDir, query string) (*Run, error) {
+	if checkName("run", query) == nil {
+		run, err := Open(filepath.Join(runsDir, query))
+		if !errors.Is(err, fs.ErrNotExist) {
+			return run, err
+		}
+	}
 	ids, err := runIDs(runsDir)
 	if err != nil {
 		return nil, err
@@ -135,7 +141,7 @@ func Find(runsDir, query string) (*Run, error) {
 	return Open(filepath.Join(runsDir, id))
 }
 
-// match picks the ID that query names, from IDs sorted by age. Only those that
+// match picks the ID that begins as query does, from IDs sorted by age. Only those that
 // it may return are asked whether their runs have begun.
 func match(ids []string, query string, begun func(id string) bool) (string, error) {
 	if query == "" || query == "latest" {
@@ -148,9 +154,6 @@ func match(ids []string, query string, begun func(id string) bool) (string, erro
 	}
 	var matches []string
 	for _, id := range ids {
-		if id == query && begun(id) {
-			return id, nil
-		}
 		if (strings.HasPrefix(id, query) || strings.HasPrefix(lastPart(id), query)) && begun(id) {
 			matches = append(matches, id)
 		}
