@@ -49,6 +49,32 @@ func (r *run) decide(ctx context.Context) error {
 	return r.journal.Append(journal.Event{Type: journal.PlanMade, Decisions: decisions})
 }
 
+// hold makes the results that the run uses stay until it has ended, whoever
+// collects meanwhile. A run that starts nothing needs none of them.
+func (r *run) hold(ctx context.Context) (release func()) {
+	var hits []plan.Key
+	for i := range r.Plan.Steps {
+		if s := &r.Plan.Steps[i]; s.Decision.Hit() {
+			hits = append(hits, s.Key)
+		}
+	}
+	if len(hits) == len(r.Plan.Steps) {
+		return func() {}
+	}
+	hold, err := r.engine.Cache.Hold(ctx, hits)
+	if err != nil {
+		if ctx.Err() == nil {
+			r.later(err) // what is removed is made again
+		}
+		return func() {}
+	}
+	return func() {
+		if err := hold.Release(); err != nil {
+			r.later(err)
+		}
+	}
+}
+
 // Decision is what the plan decided about a step, in the journal's words.
 func Decision(s *plan.Step) journal.Decision {
 	d := &s.Decision

@@ -113,7 +113,9 @@ func (r *run) planned(ctx context.Context, last *journal.Event) error {
 		last.Error = eventError(runner.AsInfra("plan the run", err))
 		return nil
 	}
+	release := r.hold(ctx)
 	last.Status, err = r.steps(ctx)
+	release()
 	return err
 }
 
