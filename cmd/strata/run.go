@@ -13,6 +13,7 @@ import (
 	"github.com/strata-ci/strata/internal/engine"
 	"github.com/strata-ci/strata/internal/journal"
 	"github.com/strata-ci/strata/internal/plan"
+	"github.com/strata-ci/strata/internal/records"
 	"github.com/strata-ci/strata/internal/render"
 	"github.com/strata-ci/strata/pipeline"
 	"github.com/strata-ci/strata/runner"
@@ -56,22 +57,19 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	// From here on things are made that have to be cleaned up.
 	ctx, kill, release := interrupts(ctx)
 	defer release()
-	s, err := a.openStore(home, false)
+	s, runners, err := a.openAll(ctx, home)
 	if err != nil {
 		return err
 	}
-	runners, err := openRunners(ctx, s)
-	if err != nil {
-		return errors.Join(err, s.close())
-	}
+	var notes []error
 	made, err := c.plan(project, p, &runners.registry)
 	if err == nil {
-		err = c.execute(ctx, a, project, s.engine(a, runners.reapers()), engine.Request{
+		notes, err = c.execute(ctx, a, project, s.engine(a, runners.reapers()), engine.Request{
 			Plan: made, Project: project.Root, Jobs: c.Jobs, KeepGoing: c.KeepGoing, NoCache: c.NoCache,
 			Notices: runners.notes(made, c.Runner), Kill: kill,
 		})
 	}
-	if closeErr := errors.Join(runners.close(), s.close()); closeErr != nil && err == nil {
+	if closeErr := errors.Join(runners.close(), a.finish(ctx, s, append(notes, err)...)); closeErr != nil && err == nil {
 		err = fmt.Errorf("clean up after the run: %w", closeErr)
 	}
 	return err
@@ -121,8 +119,10 @@ func (c *runCmd) dryRun(ctx context.Context, a *app, project define.Project, p *
 	return printPlan(a, made, c.Format == "json")
 }
 
-// execute carries the request out, and shows it.
-func (c *runCmd) execute(ctx context.Context, a *app, project define.Project, e *engine.Engine, req engine.Request) error {
+// execute carries the request out, and shows it. It returns what went wrong
+// without changing the verdict; what it returns as damage of the records is for
+// the caller to tell.
+func (c *runCmd) execute(ctx context.Context, a *app, project define.Project, e *engine.Engine, req engine.Request) (notes []error, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	req.Watch = func(run *journal.Run) error {
@@ -134,21 +134,23 @@ func (c *runCmd) execute(ctx context.Context, a *app, project define.Project, e 
 	}
 	result, err := e.Run(ctx, req)
 	if err != nil {
-		return err
+		return result.Notes, err
 	}
 	for _, note := range result.Notes {
-		a.say("%v", note)
+		if !records.IsDamaged(note) {
+			a.say("%v", note)
+		}
 	}
 	if result.Faults != nil {
-		return invalid(planError(project, result.Faults))
+		return result.Notes, invalid(planError(project, result.Faults))
 	}
 	if result.WatchErr != nil && !closedPipe(result.WatchErr) {
 		a.say("show the run: %v", result.WatchErr)
 	}
 	if code := engine.ExitCode(result.Status); code != exitPassed {
-		return exit(code)
+		return result.Notes, exit(code)
 	}
-	return nil
+	return result.Notes, nil
 }
 
 // planError shows faults of the pipeline with their source; other errors are

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/strata-ci/strata/internal/records"
 	"github.com/strata-ci/strata/internal/runners/container"
 	"github.com/strata-ci/strata/internal/sandbox"
 )
@@ -16,6 +17,9 @@ func (s *store) openContainer() (*container.Runner, error) {
 
 func (r *runners) openIsolated(s *store) error {
 	c, err := s.openContainer()
+	if records.IsDamaged(err) {
+		return err
+	}
 	if stateFault(s.home, err) {
 		// Not the machine is to blame: without isolation nothing would be better.
 		return r.registry.Register(standIn{name: container.Name, format: container.SnapshotFormat, check: container.CheckStep, fault: err})

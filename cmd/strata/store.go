@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/strata-ci/strata/internal/cache"
@@ -27,6 +29,7 @@ type store struct {
 	history *history.History
 	limits  cache.Limits
 	digests image.Digests
+	file    fs.FileInfo // of the records when they were opened; nil if there were none
 }
 
 // openStore opens the records in the state directory. Read-only, it writes
@@ -43,8 +46,12 @@ func (a *app) openStore(home string, readOnly bool) (*store, error) {
 	for _, note := range db.Notes() {
 		a.say("%s", note)
 	}
+	file, err := os.Stat(records.Path(home))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.Join(err, db.Close())
+	}
 	return &store{
-		home: home, db: db, limits: limits(settings),
+		home: home, db: db, file: file, limits: limits(settings),
 		cache: cache.New(db, filepath.Join(home, "cache"), a.now), history: history.Open(db), digests: image.Records(db),
 	}, nil
 }
@@ -59,6 +66,70 @@ func limits(c config.Config) cache.Limits {
 }
 
 func (s *store) close() error { return s.db.Close() }
+
+// closeAfter closes the store after its use has ended with some errors. If one
+// says that the records are damaged, they are set aside, which lost reports.
+func (s *store) closeAfter(a *app, used ...error) (lost bool, err error) {
+	err = s.close()
+	i := slices.IndexFunc(used, records.IsDamaged)
+	if i < 0 || s.db.ReadOnly() {
+		return false, err
+	}
+	now, statErr := os.Stat(records.Path(s.home))
+	if statErr != nil || s.file == nil || !os.SameFile(now, s.file) {
+		return false, err // another process has found it out, too
+	}
+	note, asideErr := records.SetAside(s.home, used[i])
+	if asideErr != nil {
+		return false, errors.Join(err, asideErr)
+	}
+	a.say("%s", note)
+	return true, err
+}
+
+// finish closes the store. Where the records are lost by that, all that they
+// knew of has no owner any more.
+func (a *app) finish(ctx context.Context, s *store, used ...error) error {
+	lost, err := s.closeAfter(a, used...)
+	if !lost || ctx.Err() != nil {
+		return err
+	}
+	s, r, openErr := a.openAll(ctx, s.home)
+	if openErr != nil {
+		return errors.Join(err, openErr)
+	}
+	return errors.Join(err, a.disown(ctx, s, r), r.close(), s.close())
+}
+
+// disown removes what lost records knew of.
+func (a *app) disown(ctx context.Context, s *store, r *runners) error {
+	_, err := a.repairOwners(ctx, s, r)
+	return err
+}
+
+// openAll opens the store and its runners. Where those find the records to be
+// damaged, it begins with new ones.
+func (a *app) openAll(ctx context.Context, home string) (*store, *runners, error) {
+	for lost := false; ; {
+		s, err := a.openStore(home, false)
+		if err != nil {
+			return nil, nil, err
+		}
+		r, err := openRunners(ctx, s)
+		if err == nil && lost {
+			if err := a.disown(ctx, s, r); err != nil {
+				a.say("%v", err) // what is left takes space, and no more
+			}
+		}
+		if err == nil {
+			return s, r, nil
+		}
+		var closeErr error
+		if lost, closeErr = s.closeAfter(a, err); !lost {
+			return nil, nil, errors.Join(err, closeErr)
+		}
+	}
+}
 
 // engine returns an engine that works on the store.
 func (s *store) engine(a *app, reapers map[string]runner.SnapshotReaper) *engine.Engine {
@@ -98,16 +169,14 @@ func (a *app) withRunners(ctx context.Context, fn func(*store, *runners) error) 
 	if err != nil {
 		return err
 	}
-	s, err := a.openStore(home, false)
+	s, r, err := a.openAll(ctx, home)
 	if err != nil {
 		return err
 	}
-	r, err := openRunners(ctx, s)
-	if err != nil {
-		return errors.Join(err, s.close())
+	recoverErr := s.engine(a, r.reapers()).Recover(ctx)
+	if recoverErr != nil {
+		a.say("%v", recoverErr) // what can be read is shown all the same
 	}
-	if err := s.engine(a, r.reapers()).Recover(ctx); err != nil {
-		a.say("%v", err) // what can be read is shown all the same
-	}
-	return errors.Join(fn(s, r), r.close(), s.close())
+	err = fn(s, r)
+	return errors.Join(err, r.close(), a.finish(ctx, s, recoverErr, err))
 }
