@@ -110,7 +110,7 @@ func (c *runCmd) dryRun(ctx context.Context, a *app, project define.Project, p *
 	err = made.Decide(ctx, plan.Facts{
 		Project: project.Root, Files: files, Past: engine.Past(s.cache, s.history), Now: a.now(), NoCache: c.NoCache, Check: plan.CheckExists,
 	})
-	if faults := (pipeline.Faults)(nil); errors.As(err, &faults) {
+	if faults := pipeline.Faults(nil); errors.As(err, &faults) {
 		return invalid(planError(project, err))
 	}
 	if err != nil {
