@@ -5,7 +5,7 @@ TARGETS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 FUZZTIME  ?= 10s
 TESTFLAGS ?=
-CRASHES   ?= 1000
+CRASHES   ?= 300
 
 # Strata is one static program; only the race detector needs a C compiler.
 export CGO_ENABLED = 0
@@ -34,7 +34,7 @@ race: ## Run all tests with the race detector (needs a C compiler)
 	go test -race $(TESTFLAGS) ./...
 
 .PHONY: crash
-crash: ## Kill strata at every place and at CRASHES (1000) random moments, fail its disk, cut its power (needs root)
+crash: ## Kill strata at every place and at CRASHES (300) random moments, fail its disk, cut its power (needs root)
 	go test -tags faults -count=1 -timeout 4h -parallel 2 $(TESTFLAGS) ./internal/crashtest -args -crashes $(CRASHES)
 
 .PHONY: fuzz

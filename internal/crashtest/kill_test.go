@@ -23,17 +23,39 @@ type scenario struct {
 	pipeline string // what the next run runs
 	prepare  func(*site)
 	args     []string
+	settings string // what the file of settings says; empty for none
 }
 
 // scenarios are all situations in which Strata writes.
 func scenarios() []scenario {
 	return []scenario{
-		{"first", "good", (*site).forget, runArgs("good")},
-		{"cached", "good", func(*site) {}, runArgs("good")},
-		{"edited", "good", func(s *site) { s.edit("b.txt") }, runArgs("good")},
-		{"edited_all", "good", func(s *site) { s.edit("a.txt"); s.edit("c.txt") }, runArgs("good")},
-		{"failing", "bad", func(s *site) { s.edit("a.txt") }, runArgs("bad")},
+		{"first", "good", (*site).forget, runArgs("good"), ""},
+		{"cached", "good", func(*site) {}, runArgs("good"), ""},
+		{"edited", "good", func(s *site) { s.edit("b.txt") }, runArgs("good"), ""},
+		{"edited_all", "good", func(s *site) { s.edit("a.txt"); s.edit("c.txt") }, runArgs("good"), ""},
+		{"failing", "bad", func(s *site) { s.edit("a.txt") }, runArgs("bad"), ""},
+		{"collecting", "good", func(s *site) { s.edit("a.txt") }, runArgs("good"), `{"cache": {"max_bytes": "16KiB", "keep_bytes": 0}, "failures": {"count": 1}}`},
+		{"pruning", "good", func(*site) {}, []string{"cache", "prune"}, ""},
 	}
+}
+
+// disturbed runs a scenario's command with what disturbs it in its environment.
+func (s *site) disturbed(sc scenario, env ...string) outcome {
+	s.Helper()
+	return s.run(append(s.settings(sc), env...), sc.args...)
+}
+
+// settings returns the environment with the scenario's settings.
+func (s *site) settings(sc scenario) []string {
+	s.Helper()
+	if sc.settings == "" {
+		return nil
+	}
+	path := filepath.Join(filepath.Dir(s.project), "settings.json")
+	if err := os.WriteFile(path, []byte(sc.settings), 0o600); err != nil {
+		s.Fatal(err)
+	}
+	return []string{"STRATA_CONFIG=" + path}
 }
 
 // places returns the names of the places that a command comes by.
@@ -42,7 +64,7 @@ func (s *site) places(sc scenario) []string {
 	sc.prepare(s)
 	list := filepath.Join(filepath.Dir(s.project), "places")
 	defer os.Remove(list)
-	s.run([]string{fault.ListVariable + "=" + list}, sc.args...)
+	s.disturbed(sc, fault.ListVariable+"="+list)
 	text, err := os.ReadFile(list)
 	if err != nil {
 		s.Fatal(err)
@@ -64,7 +86,7 @@ func TestKilledAtEveryPlace(t *testing.T) {
 			names := s.places(sc)
 			for n, name := range names {
 				sc.prepare(s)
-				o := s.run([]string{fault.At(fault.Kill, n+1)}, sc.args...)
+				o := s.disturbed(sc, fault.At(fault.Kill, n+1))
 				if o.killed() {
 					survived.kills.Add(1)
 				}
@@ -74,6 +96,7 @@ func TestKilledAtEveryPlace(t *testing.T) {
 					t.Fatalf("%s: %v", after, err)
 				}
 				s.again(sc.pipeline, after)
+				s.whole(after)
 			}
 		})
 	}
@@ -93,7 +116,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 				sc := scenarios()[random.IntN(len(scenarios()))]
 				sc.prepare(s)
 				after := time.Duration(random.Int64N(int64(100 * time.Millisecond)))
-				o := s.killAfter(after, sc.args...)
+				o := s.killAfter(after, sc)
 				what := fmt.Sprintf("%s, killed after %v", sc.name, after)
 				if err := s.checkOutput(sc.pipeline, o); err != nil {
 					t.Fatalf("%s: %v", what, err)
@@ -102,6 +125,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 				// after the next one may have to remove.
 				s.rightRun(sc.pipeline, what)
 				s.again(sc.pipeline, what)
+				s.whole(what)
 			}
 		})
 	}
@@ -119,9 +143,9 @@ func startingSeed(t *testing.T) uint64 {
 }
 
 // killAfter kills strata after a time, if it has not ended by then.
-func (s *site) killAfter(after time.Duration, args ...string) outcome {
+func (s *site) killAfter(after time.Duration, sc scenario) outcome {
 	s.Helper()
-	cmd := s.command(context.Background(), nil, args...)
+	cmd := s.command(context.Background(), s.settings(sc), sc.args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Start(); err != nil {
@@ -134,5 +158,5 @@ func (s *site) killAfter(after time.Duration, args ...string) outcome {
 	})
 	defer timer.Stop()
 	_ = cmd.Wait() // its end is in the process's state
-	return s.outcome(cmd, args, stdout.String(), stderr.String())
+	return s.outcome(cmd, sc.args, stdout.String(), stderr.String())
 }

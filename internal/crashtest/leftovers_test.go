@@ -38,6 +38,14 @@ func (s *site) clean(after string) {
 	s.killed = nil
 }
 
+// whole fails where strata doctor finds anything to repair, in all that is kept.
+func (s *site) whole(after string) {
+	s.Helper()
+	if o := s.run(nil, "doctor", "--repair", "--json"); o.code != 0 || strings.TrimSpace(o.stdout) != "[]" {
+		s.Fatalf("%s: %v", after, o)
+	}
+}
+
 // alone waits until all processes and mounts are gone, which need nobody for that.
 func (s *site) alone(after string) {
 	s.Helper()

@@ -180,7 +180,7 @@ func (p *power) cut(sc scenario, env []string, after time.Duration) (left string
 	p.env = nil
 	sc.prepare(p.site)
 	p.sync()
-	cmd := p.command(p.Context(), env, sc.args...)
+	cmd := p.command(p.Context(), append(p.settings(sc), env...), sc.args...)
 	if err := cmd.Start(); err != nil {
 		p.Fatal(err)
 	}
@@ -267,5 +267,6 @@ func (p *power) survive(sc scenario, left, after string) {
 	p.mount(left)
 	defer p.scrap(left)
 	p.again(sc.pipeline, after)
+	p.whole(after)
 	p.unmount()
 }
