@@ -81,9 +81,3 @@ func tryToWrite(dir string) error {
 	_ = os.Remove(name) // another process may have done so, or have it open
 	return err
 }
-
-// runsDir returns the directory of the journals, which need not exist.
-func (a *app) runsDir() (string, error) {
-	dir, err := a.stateDir()
-	return filepath.Join(dir, "runs"), err
-}

@@ -31,7 +31,7 @@ func Clear(stateDir string) (cleared bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("clear captures: %w", err)
 	}
-	defer lock.Close() //nolint:errcheck // nothing was written
+	defer lock.Close()
 	free, err := filelock.Try(lock, filelock.Exclusive)
 	if err != nil || !free {
 		return false, err
