@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/strata-ci/strata/internal/fault"
 	"github.com/strata-ci/strata/internal/filetree"
 	"github.com/strata-ci/strata/internal/plan"
 	"github.com/strata-ci/strata/runner"
@@ -29,8 +30,9 @@ func (c *Cache) logPath(runnerName string, ref runner.SnapshotRef) string {
 	return filepath.Join(c.logs(), runnerName, string(ref))
 }
 
-// saveLog makes the log of a step outlive the journal of its run: by another
-// name for the same file, which never changes any more, or by a copy.
+// saveLog makes the log of a step outlive the journal of its run, and a loss of
+// power: by another name for the same file, which never changes any more, or by
+// a copy.
 func (c *Cache) saveLog(path, runnerName string, ref runner.SnapshotRef) (savedLog, error) {
 	to := c.logPath(runnerName, ref)
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
@@ -46,10 +48,30 @@ func (c *Cache) saveLog(path, runnerName string, ref runner.SnapshotRef) (savedL
 	if err != nil {
 		return savedLog{}, err
 	}
-	if err := os.Link(path, to); err == nil {
-		return log, nil
+	if err := os.Link(path, to); err != nil {
+		if err := filetree.CopyFile(path, to); err != nil {
+			return savedLog{}, err
+		}
 	}
-	return log, filetree.CopyFile(path, to)
+	return log, errors.Join(fault.Point("cache: sync a log"), syncFile(to), c.syncNames(to))
+}
+
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// syncNames brings the name of a log to the disk, and those of the directories
+// that lead to it.
+func (c *Cache) syncNames(path string) error {
+	var errs []error
+	for _, dir := range []string{filepath.Dir(path), c.logs(), c.dir, filepath.Dir(c.dir)} {
+		errs = append(errs, filetree.SyncDir(dir))
+	}
+	return errors.Join(errs...)
 }
 
 // dropLogs removes the logs of results that were not written down.

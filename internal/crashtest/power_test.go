@@ -3,8 +3,10 @@
 package crashtest
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -25,6 +27,10 @@ import (
 // is what was synced and nothing else, for the kernel is told to write nothing
 // by itself for minutes. The copy, mounted, is the disk that a machine would
 // find that lost its power at that moment.
+//
+// A kernel may also have written any file early. The records are what must not
+// be on the disk before the data that they tell of, so every second time they
+// are written to the disk just before the power goes.
 
 // power is a site on a disk that can lose its power.
 type power struct {
@@ -172,7 +178,7 @@ func (p *power) copyAtRest(from string) string {
 // cut begins a command on the whole disk and takes the power away when strata
 // is stopped, which it is by a fault or after a time. It returns what is then
 // left of the disk, nothing where the command ends before.
-func (p *power) cut(sc scenario, env []string, after time.Duration) (left string) {
+func (p *power) cut(sc scenario, env []string, after time.Duration, early bool) (left string) {
 	p.Helper()
 	used := p.copy("whole")
 	p.mount(used)
@@ -189,6 +195,9 @@ func (p *power) cut(sc scenario, env []string, after time.Duration) (left string
 		defer timer.Stop()
 	}
 	if p.stopped(cmd.Process.Pid) {
+		if early {
+			p.writeRecords()
+		}
 		left = p.copyAtRest(used)
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait() // killed
@@ -219,6 +228,23 @@ func (p *power) stopped(pid int) bool {
 	return status.Stopped()
 }
 
+// writeRecords does what the kernel may do at any time.
+func (p *power) writeRecords() {
+	p.Helper()
+	for _, name := range []string{"records.db-wal", "records.db"} {
+		f, err := os.OpenFile(filepath.Join(p.home, name), os.O_RDWR, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			p.Fatal(err)
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			p.Fatal(err)
+		}
+	}
+}
+
 func (p *power) sync() {
 	p.Helper()
 	f, err := os.Open(p.point)
@@ -243,13 +269,13 @@ func TestLossOfPower(t *testing.T) {
 			p.scrap("whole")
 			p.make("whole")
 			for n, name := range names {
-				left := p.cut(sc, []string{fault.At(fault.Stop, n+1)}, 0)
+				left := p.cut(sc, []string{fault.At(fault.Stop, n+1)}, 0, n%2 == 0)
 				p.survive(sc, left, fmt.Sprintf("%s, loss of power at place %d of %d, about %s", sc.name, n+1, len(names), name))
 			}
 			random := rand.New(rand.NewPCG(startingSeed(t), 0))
 			for range *crashes / 20 {
 				after := time.Duration(1 + random.Int64N(int64(100*time.Millisecond)))
-				p.survive(sc, p.cut(sc, nil, after), fmt.Sprintf("%s, loss of power after %v", sc.name, after))
+				p.survive(sc, p.cut(sc, nil, after, random.IntN(2) == 0), fmt.Sprintf("%s, loss of power after %v", sc.name, after))
 			}
 		})
 	}

@@ -45,10 +45,11 @@ func (e *Engine) reapDead(ctx context.Context, state journal.RunState) error {
 	return errors.Join(errs...)
 }
 
-// noteDead makes sure that the index has the run, so that its end will be noted.
+// noteDead makes sure that the index has the run, so that its end will be noted,
+// or has it no more, where a loss of power took its journal.
 func (e *Engine) noteDead(ctx context.Context, state journal.RunState) error {
-	if len(state.Steps) == 0 {
-		return nil
+	if state.Started.IsZero() {
+		return e.History.Forget(ctx, state.ID)
 	}
 	return e.History.Started(ctx, journal.Summary{
 		ID: state.ID, Project: state.Project, Pipeline: state.Pipeline, Started: state.Started, Steps: len(state.Steps),

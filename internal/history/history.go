@@ -138,8 +138,7 @@ func (h *History) Settle(ctx context.Context, runsDir string) (settled int, err 
 			if !gone {
 				return ended(ctx, tx, summary, stepEnds(&state))
 			}
-			_, err := tx.ExecContext(ctx, forgetRun, id)
-			return err
+			return forget(ctx, tx, id)
 		})
 		if err != nil {
 			return settled, err
@@ -147,6 +146,20 @@ func (h *History) Settle(ctx context.Context, runsDir string) (settled int, err 
 		settled++
 	}
 	return settled, nil
+}
+
+// Forget removes what is noted of a run, if anything is.
+func (h *History) Forget(ctx context.Context, id string) error {
+	return h.db.Update(ctx, func(tx *sql.Tx) error { return forget(ctx, tx, id) })
+}
+
+func forget(ctx context.Context, tx *sql.Tx, id string) error {
+	for _, statement := range []string{forgetEnds, forgetRun} {
+		if _, err := tx.ExecContext(ctx, statement, id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // index makes the rows of one ended run from its journal. One that cannot be
@@ -293,10 +306,8 @@ func (h *History) Prune(ctx context.Context, runsDir string, keep int) (gone []s
 	}
 	err = h.db.Update(ctx, func(tx *sql.Tx) error {
 		for _, id := range gone {
-			for _, forget := range []string{forgetEnds, forgetRun} {
-				if _, err := tx.ExecContext(ctx, forget, id); err != nil {
-					return err
-				}
+			if err := forget(ctx, tx, id); err != nil {
+				return err
 			}
 		}
 		return nil
