@@ -186,5 +186,5 @@ func (g *glob) mayStart(dir string) bool {
 	if len(dir) < len(g.literal) {
 		return dir == "" || g.literal[len(dir)] == '/'
 	}
-	return g.kind == globTokens
+	return g.kind == globTokens || g.kind == globBelow
 }
