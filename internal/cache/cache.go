@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/strata-ci/strata/internal/plan"
@@ -30,12 +31,19 @@ type Cache struct {
 	db  *records.DB
 	dir string
 	now func() time.Time
+
+	selectEntry func() (*sql.Stmt, error) // prepared when it is first needed
 }
 
 // New returns the cache of some records. dir is a directory of its own for
 // locks and logs, which is made when it is needed.
 func New(db *records.DB, dir string, now func() time.Time) *Cache {
-	return &Cache{db: db, dir: dir, now: now}
+	return &Cache{
+		db: db, dir: dir, now: now,
+		selectEntry: sync.OnceValues(func() (*sql.Stmt, error) {
+			return db.Prepare(`SELECT seq, run, step, born, runner, ref, duration_ms, log_bytes, pinned FROM entries WHERE key = ?`)
+		}),
+	}
 }
 
 func (c *Cache) locks() string { return filepath.Join(c.dir, "locks") }
@@ -57,13 +65,20 @@ type Result struct {
 	Parts []runner.SnapshotPart
 }
 
-// Entry returns the result with a key, or nil.
+// Entry returns the result with a key, or nil. It is asked for every step of
+// every run.
 func (c *Cache) Entry(ctx context.Context, key plan.Key) (*plan.Entry, error) {
-	row := c.db.QueryRowContext(ctx, `SELECT seq, run, step, born, runner, ref, duration_ms, log_bytes, pinned FROM entries WHERE key = ?`, key[:])
+	find, err := c.selectEntry()
+	if err != nil {
+		return nil, c.db.Explain(err)
+	}
+	// One row by its key is there at once; to watch ctx meanwhile would take
+	// longer: two goroutines, made and ended.
+	row := find.QueryRowContext(context.WithoutCancel(ctx), key[:])
 	e := &plan.Entry{Key: key}
 	var born int64
 	var ms float64
-	err := row.Scan(&e.Seq, &e.Origin.Run, &e.Origin.Step, &born, &e.Runner, &e.Ref, &ms, &e.LogBytes, &e.Pinned)
+	err = row.Scan(&e.Seq, &e.Origin.Run, &e.Origin.Step, &born, &e.Runner, &e.Ref, &ms, &e.LogBytes, &e.Pinned)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}

@@ -86,7 +86,8 @@ func readRows(ctx context.Context, tx *sql.Tx, ref runner.SnapshotRef) ([]row, e
 
 // layerIDs returns the names of a kept snapshot's layers in any order. It is
 // asked for every cached step of every run: so it is one row of one statement,
-// which is prepared once.
+// which is prepared once and does not watch ctx, which would take longer than
+// the answer.
 func (s *Store) layerIDs(ctx context.Context, ref runner.SnapshotRef) ([]string, error) {
 	query, err := s.listLayers()
 	if err != nil {
@@ -94,7 +95,7 @@ func (s *Store) layerIDs(ctx context.Context, ref runner.SnapshotRef) ([]string,
 	}
 	var count, last sql.NullInt64
 	var names sql.NullString
-	err = query.QueryRowContext(ctx, string(ref)).Scan(&count, &last, &names)
+	err = query.QueryRowContext(context.WithoutCancel(ctx), string(ref)).Scan(&count, &last, &names)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, errUnknown
