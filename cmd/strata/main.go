@@ -9,11 +9,24 @@ package main
 import (
 	"context"
 	"os"
+	"runtime/debug"
 )
 
 func main() {
 	reexec()
+	collectLess()
 	os.Exit(start(context.Background()))
+}
+
+// collectLess lets the heap grow to five times what is in use before it is
+// collected, in place of twice. Most commands then end before the first
+// collection, at 16 MB; with the usual one at 4 MB, a run in which all steps
+// are cached spent a quarter of its time on collections. GOGC still decides
+// where it is set.
+func collectLess() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
 }
 
 // start runs the command line of this process and returns its exit code.
