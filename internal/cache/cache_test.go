@@ -33,7 +33,13 @@ type fixture struct {
 }
 
 func setup(t testing.TB) *fixture {
-	f := &fixture{TB: t, dir: t.TempDir(), now: time.Unix(1_800_000_000, 0), reaped: map[runner.SnapshotRef]int{}}
+	t.Helper()
+	return setupIn(t, t.TempDir())
+}
+
+func setupIn(t testing.TB, dir string) *fixture {
+	t.Helper()
+	f := &fixture{TB: t, dir: dir, now: time.Unix(1_800_000_000, 0), reaped: map[runner.SnapshotRef]int{}}
 	db, err := records.Open(f.dir, records.Options{})
 	if err != nil {
 		t.Fatal(err)

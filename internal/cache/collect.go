@@ -44,29 +44,23 @@ type Report struct {
 // A collection that ends early, also by the death of its process, leaves
 // nothing but work for the next.
 func (c *Cache) Collect(ctx context.Context, limits Limits, reapers map[string]runner.SnapshotReaper, free func() (int64, error)) (Report, error) {
-	return c.collecting(ctx, false, reapers, func(r *Report) error {
+	return c.collecting(ctx, false, reapers, func(now *collection) error {
+		var failures int
 		err := c.db.Update(ctx, func(tx *sql.Tx) (err error) {
-			r.Failures, err = c.forgetFailures(ctx, tx, limits.Failures)
+			failures, err = c.forgetFailures(ctx, tx, limits.Failures)
 			return err
 		})
 		if err == nil {
-			err = c.reapInto(ctx, reapers, r)
+			now.report.Failures += failures
+			err = now.reap(ctx)
 		}
 		for err == nil {
 			var e *eviction
 			if e, err = c.excess(ctx, limits, free); err != nil || e == nil {
 				return err
 			}
-			before := r.Removed
-			for !e.over {
-				if err = c.evict(ctx, e, r); err == nil {
-					err = c.reapInto(ctx, reapers, r)
-				}
-				if err != nil {
-					return err
-				}
-			}
-			if r.Removed == before {
+			before := now.report.Removed
+			if err = now.evict(ctx, e); err == nil && now.report.Removed == before {
 				return nil // all that is left has to stay
 			}
 		}
@@ -95,13 +89,13 @@ func (s Selection) Matches(e *Listed, now time.Time) bool {
 // Prune removes the results that match, but none that is pinned. It waits for
 // another process that collects.
 func (c *Cache) Prune(ctx context.Context, sel Selection, reapers map[string]runner.SnapshotReaper) (Report, error) {
-	return c.collecting(ctx, true, reapers, func(r *Report) error {
+	return c.collecting(ctx, true, reapers, func(now *collection) error {
 		entries, err := c.List(ctx)
 		if err != nil {
 			return err
 		}
 		entries = slices.DeleteFunc(entries, func(e Listed) bool { return !sel.Matches(&e, c.now()) })
-		for batch := range slices.Chunk(entries, evictAtOnce) {
+		for batch := range slices.Chunk(entries, now.atOnce) {
 			removed := 0
 			err := c.db.UpdateDurable(ctx, func(tx *sql.Tx) error {
 				for i := range batch {
@@ -118,7 +112,10 @@ func (c *Cache) Prune(ctx context.Context, sel Selection, reapers map[string]run
 			if err != nil {
 				return err
 			}
-			r.Removed += removed
+			now.report.Removed += removed
+			if err := now.reap(ctx); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
@@ -135,42 +132,85 @@ func (c *Cache) prune(ctx context.Context, tx *sql.Tx, key plan.Key) (gone bool,
 	return true, c.bury(ctx, tx, key[:], "by strata cache prune")
 }
 
+// collection is one that is going on.
+type collection struct {
+	*Cache
+	report  Report
+	reapers map[string]runner.SnapshotReaper
+	atOnce  int // how many results one transaction removes at most
+}
+
+const (
+	manyAtOnce = 256
+	fewAtOnce  = 8 // where the disk is full
+)
+
 // collecting calls fn with the right to collect, which it may wait for, and then
-// puts in order what is left.
-func (c *Cache) collecting(ctx context.Context, wait bool, reapers map[string]runner.SnapshotReaper, fn func(*Report) error) (r Report, err error) {
+// puts in order what is left. On a full disk it calls fn once more, with what was
+// kept in reserve.
+func (c *Cache) collecting(ctx context.Context, wait bool, reapers map[string]runner.SnapshotReaper, fn func(*collection) error) (Report, error) {
+	lock, err := c.lockCollection(ctx, wait)
+	if err != nil || lock == nil {
+		return Report{Busy: true}, err
+	}
+	defer lock.Close() //nolint:errcheck // nothing was written
+	now := &collection{Cache: c, reapers: reapers, atOnce: manyAtOnce}
+	err = now.carryOut(ctx, fn)
+	if runner.IsDiskFull(err) {
+		now.atOnce = fewAtOnce
+		if err = c.giveUpReserve(); err == nil {
+			err = now.carryOut(ctx, fn)
+		}
+	}
+	used, usedErr := c.used(ctx)
+	now.report.Used = pipeline.Bytes(used)
+	err = errors.Join(err, usedErr)
+	if err == nil && used > 0 {
+		if err = c.fillReserve(); runner.IsDiskFull(err) {
+			err = nil // a later collection may have the room
+		}
+	}
+	return now.report, err
+}
+
+// lockCollection returns the file that whoever collects has locked, nil if
+// another process has it.
+func (c *Cache) lockCollection(ctx context.Context, wait bool) (*os.File, error) {
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
-		return r, fmt.Errorf("collect: %w", err)
+		return nil, fmt.Errorf("collect: %w", err)
 	}
 	lock, err := os.OpenFile(filepath.Join(c.dir, "collect.lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return r, fmt.Errorf("collect: %w", err)
+		return nil, fmt.Errorf("collect: %w", err)
 	}
-	defer lock.Close() //nolint:errcheck // nothing was written
 	locked, err := filelock.Try(lock, filelock.Exclusive)
 	if err == nil && !locked && wait {
 		err = filelock.LockContext(ctx, lock, filelock.Exclusive)
 		locked = err == nil
 	}
 	if err != nil || !locked {
-		return Report{Busy: true}, err
+		return nil, errors.Join(err, lock.Close())
 	}
-	err = errors.Join(fn(&r), c.reapInto(ctx, reapers, &r))
-	if err == nil {
-		err = c.db.Update(ctx, func(tx *sql.Tx) error {
-			if err := c.forgetSmall(ctx, tx); err != nil {
-				return err
-			}
-			return forgetOld(ctx, tx)
-		})
-	}
-	used, usedErr := c.used(ctx)
-	r.Used = pipeline.Bytes(used)
-	return r, errors.Join(err, usedErr)
+	return lock, nil
 }
 
-func (c *Cache) reapInto(ctx context.Context, reapers map[string]runner.SnapshotReaper, r *Report) error {
-	freed, err := c.reap(ctx, reapers)
-	r.Freed += pipeline.Bytes(freed)
+// carryOut calls fn and forgets what has no bytes to be counted.
+func (now *collection) carryOut(ctx context.Context, fn func(*collection) error) error {
+	if err := errors.Join(fn(now), now.reap(ctx)); err != nil {
+		return err
+	}
+	return now.db.Update(ctx, func(tx *sql.Tx) error {
+		if err := now.forgetSmall(ctx, tx); err != nil {
+			return err
+		}
+		return forgetOld(ctx, tx)
+	})
+}
+
+// reap has all snapshots removed that nobody needs any more.
+func (now *collection) reap(ctx context.Context) error {
+	freed, err := now.Cache.reap(ctx, now.reapers)
+	now.report.Freed += pipeline.Bytes(freed)
 	return err
 }
 

@@ -10,8 +10,6 @@ import (
 )
 
 const (
-	// evictAtOnce bounds how many results one transaction removes.
-	evictAtOnce = 256
 	// lookAtOnce bounds how many are looked at by one query.
 	lookAtOnce = 1024
 	// maxWaiting bounds how many of those that others build on are remembered.
@@ -48,33 +46,38 @@ type eviction struct {
 	over    bool // enough is free, or all were looked at
 }
 
-// evict carries out one transaction of an eviction.
-func (c *Cache) evict(ctx context.Context, e *eviction, r *Report) error {
-	e.removed = 0
-	err := c.db.UpdateDurable(ctx, func(tx *sql.Tx) error {
-		if err := e.round(ctx, tx); err != nil {
+// evict carries out an eviction.
+func (now *collection) evict(ctx context.Context, e *eviction) error {
+	for !e.over {
+		before := e.removed
+		err := now.db.UpdateDurable(ctx, func(tx *sql.Tx) error {
+			if err := e.round(ctx, tx, now.atOnce); err != nil {
+				return err
+			}
+			if err := forgetOld(ctx, tx); err != nil {
+				return err
+			}
+			return fault.Point("cache: evict")
+		})
+		if err != nil {
 			return err
 		}
-		if err := forgetOld(ctx, tx); err != nil {
+		now.report.Removed += e.removed - before
+		if err := now.reap(ctx); err != nil {
 			return err
 		}
-		return fault.Point("cache: evict")
-	})
-	if err == nil {
-		r.Removed += e.removed
 	}
-	return err
+	return nil
 }
 
-// round removes results until enough is free, or evictAtOnce of them.
-func (e *eviction) round(ctx context.Context, tx *sql.Tx) error {
+// round removes results until enough is free, or so many of them.
+func (e *eviction) round(ctx context.Context, tx *sql.Tx, atOnce int) error {
 	q, err := prepareQueries(ctx, tx)
 	if err != nil {
 		return err
 	}
 	defer q.close()
-	most := e.removed + evictAtOnce
-	for e.removed < most {
+	for most := e.removed + atOnce; e.removed < most; {
 		clear(e.left)
 		batch, err := q.candidates(ctx, e.after, e.floor)
 		if err != nil {

@@ -196,7 +196,7 @@ func (c *Cache) forgetSmall(ctx context.Context, tx *sql.Tx) error {
 	}
 	rows, err := tx.QueryContext(ctx, `SELECT key FROM entries e
 		WHERE pinned = 0 AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.runner = e.runner AND h.ref = e.ref)
-		ORDER BY used DESC, seq LIMIT ? OFFSET ?`, evictAtOnce, keptSmall)
+		ORDER BY used DESC, seq LIMIT ? OFFSET ?`, manyAtOnce, keptSmall)
 	if err != nil {
 		return err
 	}
