@@ -51,8 +51,12 @@ const (
 	endRun      = `UPDATE runs SET status = ?2, exit_code = ?3, duration_ms = ?4, by_status = ?5 WHERE id = ?1`
 	insertEnded = `INSERT INTO runs (id, status, exit_code, duration_ms, by_status, project, pipeline, started, steps) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	forgetRun   = `DELETE FROM runs WHERE id = ?`
-	// Runs are numbered as they begin.
-	oldRuns    = `SELECT id FROM runs WHERE status <> '' AND seq <= (SELECT max(seq) FROM runs) - ? ORDER BY seq`
+	// Runs are numbered as they begin, and ends of steps as they are noted.
+	oldRuns = `SELECT id FROM runs WHERE status <> '' AND seq <= max(
+		(SELECT max(seq) FROM runs) - ?1,
+		coalesce((SELECT r.seq FROM runs r WHERE r.id = (
+			SELECT run FROM step_ends WHERE seq <= (SELECT max(seq) FROM step_ends) - ?2 ORDER BY seq DESC LIMIT 1)), 0)
+	) ORDER BY seq`
 	forgetEnds = `DELETE FROM step_ends WHERE run = ?`
 )
 
@@ -292,11 +296,19 @@ func (h *History) Durations(ctx context.Context, id plan.StepID, n int) (list []
 	return list, h.db.Explain(rows.Err())
 }
 
+// keptEnds bounds the rows of the index: about 130 bytes for each end of a step.
+const keptEnds = 500_000
+
 // Prune removes the journals of the ended runs that are not among the keep that
-// began last, and then forgets those runs, so that no journal is without a row
-// that leads to it. It returns the IDs of those that are gone.
+// began last, or whose steps are not among the last 500,000, and then forgets
+// those runs, so that no journal is without a row that leads to it. It returns
+// the IDs of those that are gone.
 func (h *History) Prune(ctx context.Context, runsDir string, keep int) (gone []string, err error) {
-	old, err := h.names(ctx, oldRuns, keep)
+	return h.prune(ctx, runsDir, keep, keptEnds)
+}
+
+func (h *History) prune(ctx context.Context, runsDir string, keep, ends int) (gone []string, err error) {
+	old, err := h.names(ctx, oldRuns, keep, ends)
 	if err != nil {
 		return nil, err
 	}

@@ -150,6 +150,20 @@ func TestLatestWithLooksAtAllPipelines(t *testing.T) {
 	}
 }
 
+func TestPruneBoundsTheEndsOfSteps(t *testing.T) {
+	h := openIndex(t)
+	for i := range 6 {
+		ran(t, h, fmt.Sprint("r", i), StepEnd{Step: "a", Status: journal.Passed}, StepEnd{Step: "b", Status: journal.Passed})
+	}
+	gone, err := h.prune(t.Context(), filepath.Join(t.TempDir(), "runs"), 100, 5)
+	if err != nil || !slices.Equal(gone, []string{"r0", "r1", "r2", "r3"}) {
+		t.Errorf("%q are gone, %v", gone, err)
+	}
+	if gone, err = h.prune(t.Context(), t.TempDir(), 100, 5); err != nil || len(gone) > 0 {
+		t.Errorf("then %q are gone, %v", gone, err)
+	}
+}
+
 func TestPruneKeepsTheNewestAndThoseThatRun(t *testing.T) {
 	h := openIndex(t)
 	runs := filepath.Join(t.TempDir(), "runs")
