@@ -117,11 +117,13 @@ func TestStepsWithTheSameKeyRunOnce(t *testing.T) {
 func onNotice(text string, fn func()) func(*engine.Request) {
 	return func(r *engine.Request) {
 		r.Watch = func(run *journal.Run) error {
+			told := false
 			for item, err := range run.Follow(context.Background(), journal.FollowOptions{}) {
 				if err != nil {
 					return err
 				}
-				if e := item.Event; e != nil && e.Type == journal.Notice && strings.Contains(e.Message, text) {
+				if e := item.Event; !told && e != nil && e.Type == journal.Notice && strings.Contains(e.Message, text) {
+					told = true
 					fn()
 				}
 			}

@@ -73,13 +73,13 @@ func (d *depot) Execute(ctx context.Context, sc *runner.StepContext, in runner.E
 }
 
 func (d *depot) KeepSnapshots(ctx context.Context, refs []runner.SnapshotRef) ([]runner.KeptSnapshot, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if d.keepFault != nil {
 		if err := d.keepFault(refs); err != nil {
 			return nil, err
 		}
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	var kept []runner.KeptSnapshot
 	for _, ref := range refs {
 		d.snapshots[ref].kept = true
