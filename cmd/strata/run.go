@@ -107,9 +107,15 @@ func (c *runCmd) dryRun(ctx context.Context, a *app, project define.Project, p *
 	if err != nil {
 		return err
 	}
-	err = made.Decide(ctx, plan.Facts{
+	facts := plan.Facts{
 		Project: project.Root, Files: files, Past: engine.Past(s.cache, s.history), Now: a.now(), NoCache: c.NoCache, Check: plan.CheckExists,
-	})
+	}
+	err = made.Decide(ctx, facts)
+	if records.IsDamaged(err) {
+		a.say("no earlier results are used: %v", err)
+		facts.Past = nil
+		err = made.Decide(ctx, facts)
+	}
 	if faults := pipeline.Faults(nil); errors.As(err, &faults) {
 		return invalid(planError(project, err))
 	}
