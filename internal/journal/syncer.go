@@ -29,6 +29,7 @@ type syncer struct {
 	journal *os.File
 	work    chan struct{} // holds a value while there is something to do
 	closing chan struct{}
+	close   func() // closes closing, once
 	done    chan error
 
 	mu   sync.Mutex
@@ -40,6 +41,7 @@ func startSyncer(dir string, journal *os.File) *syncer {
 		dir: dir, journal: journal,
 		work: make(chan struct{}, 1), closing: make(chan struct{}), done: make(chan error, 1),
 	}
+	s.close = sync.OnceFunc(func() { close(s.closing) })
 	go func() { s.done <- s.loop() }()
 	return s
 }
@@ -61,10 +63,17 @@ func (s *syncer) add(log *LogWriter) {
 	}
 }
 
+// finish begins to sync all that is left.
+func (s *syncer) finish() { s.close() }
+
 // stop syncs all that is left and waits for it. The error is that of any round.
 func (s *syncer) stop() error {
-	close(s.closing)
-	return <-s.done
+	s.close()
+	err := <-s.done
+	if len(s.logs) > 0 { // of steps that have no end, added after finish
+		err = errors.Join(err, s.syncFiles())
+	}
+	return err
 }
 
 func (s *syncer) loop() error {
@@ -75,14 +84,14 @@ func (s *syncer) loop() error {
 		select {
 		case <-pause.C:
 		case <-s.closing:
-			return errors.Join(failed, s.syncFiles(), s.syncNames())
+			return errors.Join(failed, s.syncAll())
 		}
 		select {
 		case <-s.work:
 			failed = errors.Join(failed, s.syncFiles())
 			pause.Reset(syncEvery)
 		case <-s.closing:
-			return errors.Join(failed, s.syncFiles(), s.syncNames())
+			return errors.Join(failed, s.syncAll())
 		}
 	}
 }
@@ -102,13 +111,16 @@ func (s *syncer) syncFiles() error {
 	return errors.Join(g.Wait(), fault.Point("journal: sync a run"), s.journal.Sync())
 }
 
-func (s *syncer) syncNames() error {
-	return errors.Join(
-		fault.Point("journal: sync names"),
-		syncDir(filepath.Join(s.dir, logsName)),
-		syncDir(s.dir),
-		syncDir(filepath.Dir(s.dir)),
-	)
+// syncAll syncs the files and, beside them, the names that lead to them: the
+// disk can bring all of that about at once.
+func (s *syncer) syncAll() error {
+	failed := fault.Point("journal: sync names")
+	var g errgroup.Group
+	g.Go(s.syncFiles)
+	for _, dir := range []string{filepath.Join(s.dir, logsName), s.dir, filepath.Dir(s.dir)} {
+		g.Go(func() error { return syncDir(dir) })
+	}
+	return errors.Join(failed, g.Wait())
 }
 
 func syncFile(path string) error {

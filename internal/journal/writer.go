@@ -26,7 +26,8 @@ const maxLine = 64 << 20
 // An event or a piece of output survives the death of the process once Append
 // or Write has returned. It reaches the disk when a step or the run ends: a
 // goroutine of the writer syncs what ended, at most once a second and off the
-// path of the steps, and Close syncs the rest and waits for it.
+// path of the steps, and after the run's end at once; Close syncs the rest and
+// waits for it.
 type Writer struct {
 	dir, id string
 	now     func() time.Time
@@ -159,6 +160,7 @@ func (w *Writer) appended(e Event) {
 		}
 	case RunFinished:
 		w.finished = true
+		w.syncer.finish()
 	}
 }
 
