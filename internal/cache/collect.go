@@ -44,6 +44,10 @@ type Report struct {
 // A collection that ends early, also by the death of its process, leaves
 // nothing but work for the next.
 func (c *Cache) Collect(ctx context.Context, limits Limits, reapers map[string]runner.SnapshotReaper, free func() (int64, error)) (Report, error) {
+	used, inOrder, err := c.inOrder(ctx, limits, free)
+	if err != nil || inOrder {
+		return Report{Used: used}, err
+	}
 	return c.collecting(ctx, false, reapers, func(now *collection) error {
 		var failures int
 		err := c.db.Update(ctx, func(tx *sql.Tx) (err error) {
@@ -66,6 +70,28 @@ func (c *Cache) Collect(ctx context.Context, limits Limits, reapers map[string]r
 		}
 		return err
 	})
+}
+
+// inOrder reports whether a collection has nothing to do. One look tells that
+// after most runs, in a fifth of the time that a collection takes at least.
+func (c *Cache) inOrder(ctx context.Context, limits Limits, free func() (int64, error)) (used pipeline.Bytes, inOrder bool, err error) {
+	var waiting bool
+	err = c.db.QueryRowContext(ctx, `
+		SELECT (SELECT coalesce(sum(bytes), 0) FROM parts),
+			EXISTS (SELECT 1 FROM failures) OR EXISTS (SELECT 1 FROM leaving)
+			OR (SELECT count(*) FROM entries) > ? OR (SELECT count(*) FROM tombstones) > ?`, keptSmall, keptTombstones).
+		Scan(&used, &waiting)
+	if err != nil {
+		return 0, false, c.db.Explain(err)
+	}
+	if waiting || used > limits.MaxBytes || used > 0 && !c.hasReserve() {
+		return used, false, nil
+	}
+	space, err := free()
+	if err != nil {
+		return used, false, fmt.Errorf("look for free space: %w", err)
+	}
+	return used, used <= limits.KeepBytes || space >= int64(limits.MinFreeBytes), nil
 }
 
 // Selection says which results to prune. A result goes if it matches all that is set.

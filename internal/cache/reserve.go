@@ -20,7 +20,7 @@ func (c *Cache) reserve() string { return filepath.Join(c.dir, "reserve") }
 
 // fillReserve makes the file, if there is room for it.
 func (c *Cache) fillReserve() error {
-	if info, err := os.Stat(c.reserve()); err == nil && info.Size() == reserveBytes {
+	if c.hasReserve() {
 		return nil
 	}
 	data := make([]byte, reserveBytes)
@@ -29,6 +29,11 @@ func (c *Cache) fillReserve() error {
 		return errors.Join(fmt.Errorf("keep space in reserve: %w", err), c.giveUpReserve())
 	}
 	return nil
+}
+
+func (c *Cache) hasReserve() bool {
+	info, err := os.Stat(c.reserve())
+	return err == nil && info.Size() == reserveBytes
 }
 
 func (c *Cache) giveUpReserve() error {

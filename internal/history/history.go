@@ -13,6 +13,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/strata-ci/strata/internal/journal"
@@ -21,10 +22,21 @@ import (
 )
 
 // History is the index of the runs of one state directory.
-type History struct{ db *records.DB }
+type History struct {
+	db *records.DB
+
+	// Prepared when they are first needed, for they are asked of many steps.
+	// They do not watch their contexts: that would take longer than the answer.
+	lastEnd, durations func() (*sql.Stmt, error)
+}
 
 // Open returns the index that is in the records.
-func Open(db *records.DB) *History { return &History{db} }
+func Open(db *records.DB) *History {
+	prepared := func(query string) func() (*sql.Stmt, error) {
+		return sync.OnceValues(func() (*sql.Stmt, error) { return db.Prepare(query) })
+	}
+	return &History{db: db, lastEnd: prepared(lastEnd), durations: prepared(durations)}
+}
 
 // StepEnd is how a step of a run has ended.
 type StepEnd struct {
@@ -269,9 +281,13 @@ func (h *History) Steps(ctx context.Context, project string) (names []string, er
 // LastEnd returns how a step ended when it last passed, failed or timed out; nil
 // if it never did.
 func (h *History) LastEnd(ctx context.Context, id plan.StepID) (*plan.LastEnd, error) {
+	find, err := h.lastEnd()
+	if err != nil {
+		return nil, h.db.Explain(err)
+	}
 	var e plan.LastEnd
 	var key []byte
-	err := h.db.QueryRowContext(ctx, lastEnd, id.Project, id.Pipeline, id.Step).Scan(&e.Run, &e.Status, &key)
+	err = find.QueryRowContext(context.WithoutCancel(ctx), id.Project, id.Pipeline, id.Step).Scan(&e.Run, &e.Status, &key)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -281,7 +297,11 @@ func (h *History) LastEnd(ctx context.Context, id plan.StepID) (*plan.LastEnd, e
 
 // Durations returns how long the newest passed runs of a step took, at most n.
 func (h *History) Durations(ctx context.Context, id plan.StepID, n int) (list []time.Duration, err error) {
-	rows, err := h.db.QueryContext(ctx, durations, id.Project, id.Pipeline, id.Step, n)
+	find, err := h.durations()
+	if err != nil {
+		return nil, h.db.Explain(err)
+	}
+	rows, err := find.QueryContext(context.WithoutCancel(ctx), id.Project, id.Pipeline, id.Step, n)
 	if err != nil {
 		return nil, h.db.Explain(err)
 	}
