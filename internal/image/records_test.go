@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -37,6 +38,31 @@ func TestRecordsRemember(t *testing.T) {
 	want(d, "/a", "1", "")
 	want(openRecords(t, dir, records.Options{}), "/a", "2", "two")
 	want(openRecords(t, dir, records.Options{ReadOnly: true}), "/b", "1", "other")
+}
+
+func TestDamagedRecordsAreToldOfOnce(t *testing.T) {
+	dir := t.TempDir()
+	d := openRecords(t, dir, records.Options{})
+	for i := range 300 { // more than one page
+		must(t, d.Put(context.Background(), fmt.Sprint("/file", i), []byte("1"), []byte("digest")))
+	}
+	db, err := records.Open(dir, records.Options{})
+	must(t, err)
+	_, err = db.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
+	must(t, err)
+	var page, size int64
+	must(t, db.QueryRow("SELECT rootpage FROM sqlite_schema WHERE name = 'digests'").Scan(&page), db.QueryRow("PRAGMA page_size").Scan(&size), db.Close())
+	f, err := os.OpenFile(records.Path(dir), os.O_WRONLY, 0)
+	must(t, err)
+	_, err = f.WriteAt(make([]byte, size), (page-1)*size)
+	must(t, err, f.Close())
+	d = openRecords(t, dir, records.Options{})
+	if _, err := Host(context.Background(), d, nil); !records.IsDamaged(err) {
+		t.Fatalf("the error is %v", err)
+	}
+	if parts := hostParts(t, d); len(parts) == 0 {
+		t.Error("without the records there is no identity")
+	}
 }
 
 func TestReadOnlyRecordsAreNotWrittenTo(t *testing.T) {
