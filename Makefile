@@ -54,6 +54,7 @@ lint: ## Check the format and run the linters of .golangci.yml
 	@files=$$($(TOOLS) gofumpt -l .) && \
 	if [ -n "$$files" ]; then echo "not formatted (run make fmt):"; echo "$$files"; exit 1; fi
 	$(TOOLS) golangci-lint run ./...
+	$(TOOLS) golangci-lint run --build-tags faults ./internal/crashtest ./internal/fault
 
 .PHONY: cross
 cross: ## Build and vet for every other supported platform

@@ -155,7 +155,7 @@ var lasting = regexp.MustCompile(`^(` + strings.Join([]string{
 	`projects/[^/]+/(index|lock)`, `projects/[^/]+/layers/[0-9]+/(lock|tree/)`,
 	`containers/(boot|machine\.json|live/lock)`, `containers/host/(lock|[0-9a-f]+/)`, `containers/layers/[^/]+/`,
 	`hosts/lock`, `hosts/snapshots/[^/]+/`,
-	`cache/collect\.lock`, `cache/logs/[^/]+/[^/]+`,
+	`cache/(collect\.lock|reserve)`, `cache/logs/[^/]+/[^/]+`,
 }, "|") + `)$`)
 
 // passing are directories that lead to lasting ones.
