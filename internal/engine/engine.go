@@ -92,6 +92,8 @@ const KeptRuns = 10_000
 // asked to end, and the journal is finished. An error means that the run could
 // not be recorded; everything that ran has ended by then.
 func (e *Engine) Run(ctx context.Context, req Request) (Result, error) {
+	warm := warmUp(req)
+	defer func() { <-warm }()
 	recoverErr := e.Recover(ctx)
 	if recoverErr != nil {
 		// What went wrong with other runs is no reason not to run.
@@ -103,12 +105,11 @@ func (e *Engine) Run(ctx context.Context, req Request) (Result, error) {
 	if err != nil {
 		return Result{}, runner.AsInfra("start the journal in "+runs, err)
 	}
-	r := &run{Request: req, engine: e, journal: w, id: id, began: e.Now(), products: make([]product, len(req.Plan.Steps))}
+	r := &run{Request: req, engine: e, journal: w, id: id, began: e.Now(), warm: warm, products: make([]product, len(req.Plan.Steps))}
 	if records.IsDamaged(recoverErr) {
 		r.later(recoverErr)
 	}
-	begin := started(req)
-	if err := w.Append(begin); err != nil {
+	if err := w.Append(started(req)); err != nil {
 		return Result{RunID: id}, errors.Join(runner.AsInfra("write the journal", err), w.Close())
 	}
 	watched := make(chan error, 1)
@@ -117,7 +118,6 @@ func (e *Engine) Run(ctx context.Context, req Request) (Result, error) {
 	} else {
 		watched <- nil
 	}
-	r.index(ctx, begin)
 	last, err := r.carryOut(ctx)
 	if err != nil {
 		err = runner.AsInfra("write the journal in "+w.Dir(), err)
@@ -130,6 +130,29 @@ func (e *Engine) Run(ctx context.Context, req Request) (Result, error) {
 	watchErr := <-watched
 	e.clean(context.WithoutCancel(ctx), r)
 	return Result{RunID: id, Status: last.Status, Faults: r.faults, Notes: r.told(), WatchErr: watchErr}, err
+}
+
+// warmer is a runner that can get ready for its first step before that starts.
+type warmer interface{ WarmUp() }
+
+// warmUp lets the runners of steps that are sure to run get ready while the run
+// is being planned. It returns what is closed once they are.
+func warmUp(req Request) <-chan struct{} {
+	cold := map[warmer]bool{}
+	for i := range req.Plan.Steps {
+		s := &req.Plan.Steps[i]
+		if w, ok := s.Runner.(warmer); ok && (req.NoCache || s.AlwaysRuns()) {
+			cold[w] = true
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for w := range cold {
+			w.WarmUp()
+		}
+	}()
+	return done
 }
 
 func started(req Request) journal.Event {

@@ -89,9 +89,9 @@ func (r *run) reap(ctx context.Context) error {
 }
 
 // index notes in the records that the run has begun.
-func (r *run) index(ctx context.Context, begin journal.Event) {
+func (r *run) index(ctx context.Context) {
 	err := r.engine.History.Started(ctx, journal.Summary{
-		ID: r.id, Project: r.Project, Pipeline: begin.Pipeline, Started: r.began, Steps: len(begin.Steps),
+		ID: r.id, Project: r.Project, Pipeline: r.Plan.Pipeline.Name, Started: r.began, Steps: len(r.Plan.Steps),
 	})
 	if err != nil {
 		r.later(fmt.Errorf("write the records of the run: %w", err))

@@ -22,6 +22,7 @@ type run struct {
 	journal *journal.Writer
 	id      string
 	began   time.Time
+	warm    <-chan struct{} // closed once the runners are ready
 
 	workspace *workspace.Capture
 	keeper    *keeper
@@ -75,7 +76,11 @@ func (r *run) carryOut(ctx context.Context) (journal.Event, error) {
 	if err != nil {
 		return last, err
 	}
+	// The plan asks the records, on the connection that the index leaves free.
+	var indexing sync.WaitGroup
+	indexing.Go(func() { r.index(ctx) })
 	r.workspace, err = r.capture(ctx)
+	indexing.Wait()
 	switch {
 	case ctx.Err() != nil:
 		last.Status = cancelStatus(ctx)
@@ -114,6 +119,7 @@ func (r *run) planned(ctx context.Context, last *journal.Event) error {
 		return nil
 	}
 	release := r.hold(ctx)
+	<-r.warm // else the first steps would get ready, too
 	last.Status, err = r.steps(ctx)
 	release()
 	return err

@@ -101,5 +101,8 @@ func KeepsResults(r runner.StepRunner) bool {
 	return keeper && checker && reaper && identifier
 }
 
+// AlwaysRuns reports whether no earlier result is ever used for the step.
+func (s *Step) AlwaysRuns() bool { return !policyOf(s.Step.Cache).cached }
+
 // Kept reports whether the step's result is to be kept for later runs.
 func (s *Step) Kept() bool { return !s.Key.IsZero() && policyOf(s.Step.Cache).cached }

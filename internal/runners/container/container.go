@@ -178,6 +178,18 @@ func commits(decision runner.CacheDecision, passed bool) bool {
 	return decision.KeepFailed
 }
 
+// WarmUp starts what the first step needs, which takes longer than a small step.
+// What goes wrong, that step finds out again.
+func (r *Runner) WarmUp() {
+	m, err := r.machine.get()
+	if err != nil {
+		return
+	}
+	if seat, err := m.seats.take(); err == nil {
+		_ = m.seats.put(seat) // a seat that cannot be kept is none
+	}
+}
+
 // takeSeat returns a place to run a step in, on the machine that this starts.
 // Where that is not possible, it is not known any more to be.
 func (r *Runner) takeSeat() (*machine, *seat, error) {
