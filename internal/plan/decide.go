@@ -40,8 +40,8 @@ type Facts struct {
 	Check func(ctx context.Context, r runner.StepRunner, ref runner.SnapshotRef) error
 }
 
-// Files is a view of the workspace that does not change. Both a
-// workspace.Capture and a workspace.View are one.
+// Files is a view of the workspace that does not change. Many goroutines may
+// use it at once. Both a workspace.Capture and a workspace.View are one.
 type Files interface {
 	// ID is a digest of all paths, modes and contents, in hex.
 	ID() string
@@ -158,15 +158,19 @@ func (k *keyer) selections() ([]*selection, error) {
 		place[k.plan.Pipeline.Steps[i].Name] = i
 	}
 	all := make([]*selection, len(k.plan.Steps))
-	var faults pipeline.Faults
+	lists := make([][]patternList, len(k.plan.Steps))
 	for i := range k.plan.Steps {
-		s := &k.plan.Steps[i].Step
-		lists := patternLists(s)
-		if len(lists) == 0 {
-			continue
+		if lists[i] = patternLists(&k.plan.Steps[i].Step); len(lists[i]) > 0 {
+			all[i] = k.inputs.choose(lists[i])
 		}
-		all[i] = k.inputs.choose(lists)
-		faults = append(faults, k.inputs.faults(place[s.Name], s, lists, all[i])...)
+	}
+	k.inputs.selectAll()
+	var faults pipeline.Faults
+	for i, chosen := range all {
+		if chosen != nil {
+			s := &k.plan.Steps[i].Step
+			faults = append(faults, k.inputs.faults(place[s.Name], s, lists[i], chosen)...)
+		}
 	}
 	if len(faults) > 0 {
 		return nil, faults

@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"runtime"
 	"strings"
+	"sync"
 
 	"github.com/strata-ci/strata/internal/workspace"
 	"github.com/strata-ci/strata/pipeline"
@@ -45,6 +47,7 @@ func policyLists(field string, c *pipeline.CachePolicy) []patternList {
 type selector struct {
 	files Files
 	known map[string]*selection
+	asked []*selection // not made yet
 	names *names // of the workspace, for suggestions
 	hints int    // suggestions looked for
 }
@@ -58,6 +61,7 @@ type selection struct {
 	err      error // of the patterns themselves
 }
 
+// choose returns the selection by some lists, which selectAll makes.
 func (s *selector) choose(lists []patternList) *selection {
 	var id strings.Builder
 	all := make([][]string, len(lists))
@@ -71,13 +75,28 @@ func (s *selector) choose(lists []patternList) *selection {
 		return known
 	}
 	s.known[id.String()] = chosen
-	if chosen.compiled, chosen.err = workspace.CompilePatterns(all...); chosen.err != nil {
-		return chosen
+	if chosen.compiled, chosen.err = workspace.CompilePatterns(all...); chosen.err == nil {
+		s.asked = append(s.asked, chosen)
 	}
-	var sum inputSum
-	chosen.missing = s.files.Select(chosen.compiled, sum.add)
-	chosen.digest = sum.digest()
 	return chosen
+}
+
+// selectAll makes the selections that were asked for, on all processors: each
+// looks at all files that its patterns can match.
+func (s *selector) selectAll() {
+	var workers sync.WaitGroup
+	places := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for _, chosen := range s.asked {
+		places <- struct{}{}
+		workers.Go(func() {
+			defer func() { <-places }()
+			var sum inputSum
+			chosen.missing = s.files.Select(chosen.compiled, sum.add)
+			chosen.digest = sum.digest()
+		})
+	}
+	workers.Wait()
+	s.asked = nil
 }
 
 // list returns the inputs themselves.
