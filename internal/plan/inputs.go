@@ -48,8 +48,8 @@ type selector struct {
 	files Files
 	known map[string]*selection
 	asked []*selection // not made yet
-	names *names // of the workspace, for suggestions
-	hints int    // suggestions looked for
+	names *names       // of the workspace, for suggestions
+	hints int          // suggestions looked for
 }
 
 // selection are the inputs that some lists of patterns select.
