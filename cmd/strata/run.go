@@ -54,6 +54,11 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	if info, err := os.Stat(home); err == nil {
+		if note := othersState(home, info); note != "" {
+			a.say("%s", note)
+		}
+	}
 	// From here on things are made that have to be cleaned up.
 	ctx, kill, release := interrupts(ctx)
 	defer release()

@@ -115,6 +115,7 @@ func (a *app) openAll(ctx context.Context, home string) (*store, *runners, error
 		if err != nil {
 			return nil, nil, err
 		}
+		lost = lost || len(s.db.Notes()) > 0 // which tell of records that were set aside
 		r, err := openRunners(ctx, s)
 		if err == nil && lost {
 			if err := a.disown(ctx, s, r); err != nil {
