@@ -43,6 +43,7 @@ in: the nearest directory upwards with a ` + "`.strata`" + ` directory.
 | environment variable | meaning |
 |---|---|
 | ` + "`STRATA_HOME`" + ` | the directory of Strata's state. Default: ` + "`$XDG_STATE_HOME/strata`" + `, else ` + "`~/.local/state/strata`" + `; on Windows ` + "`%LocalAppData%\\strata`" + ` |
+| ` + "`STRATA_CONFIG`" + ` | the file with the user's settings. Default: ` + "`strata/config.json` in `$XDG_CONFIG_HOME`, else in `~/.config`" + `; on macOS in ` + "`~/Library/Application Support`" + `, on Windows in ` + "`%AppData%`" + ` |
 | ` + "`NO_COLOR`" + ` | where set, nothing is coloured |
 
 Flags of every command:
@@ -55,7 +56,7 @@ func reference(model *kong.Application) []byte {
 	b.WriteString(referenceHead)
 	flagList(&b, model.Flags)
 	for _, command := range model.Leaves(true) {
-		fmt.Fprintf(&b, "\n## strata %s\n\n%s\n", command.Name, command.Help)
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n", command.FullPath(), command.Help)
 		fmt.Fprintf(&b, "\n    %s\n", usage(command))
 		if command.Detail != "" {
 			fmt.Fprintf(&b, "\n%s\n", command.Detail)
@@ -88,7 +89,7 @@ func flagList(b *bytes.Buffer, flags []*kong.Flag) {
 }
 
 func usage(command *kong.Node) string {
-	text := "strata " + command.Name
+	text := command.FullPath()
 	for _, arg := range command.Positional {
 		name := strings.ToUpper(arg.Name)
 		if !arg.Required {
