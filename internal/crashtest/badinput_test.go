@@ -177,7 +177,7 @@ func TestAnothersState(t *testing.T) {
 }
 
 // TestRootInAnothersState has root work in the state directory of an ordinary
-// user: it says what that leaves, and the user can go on.
+// user: it says once what that means for the user.
 func TestRootInAnothersState(t *testing.T) {
 	s := newSite(t)
 	if err := errors.Join(os.Mkdir(s.home, 0o700), os.Chown(s.home, 65534, 65534)); err != nil {
