@@ -201,7 +201,11 @@ func (p *plainWriter) summary() {
 		fmt.Fprintf(&p.buf, "\n%s\n", p.run.line(v))
 	}
 	if e := p.run.finished; e != nil && e.Error != nil {
-		fmt.Fprintf(&p.buf, "\n%s\n", Word(journal.InfraFailed))
+		what := journal.InfraFailed
+		if e.Status == journal.Invalid { // nothing is wrong with the machine
+			what = journal.Invalid
+		}
+		fmt.Fprintf(&p.buf, "\n%s\n", Word(what))
 		p.infra(e.Error)
 	}
 	fmt.Fprintf(&p.buf, "\n%s: %s\n", p.run.headline(), p.run.figures())
