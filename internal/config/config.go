@@ -11,9 +11,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/strata-ci/strata/internal/suggest"
@@ -90,43 +92,110 @@ func Parse(data []byte) (Config, error) {
 		return Config{}, fmt.Errorf(": it has more than %v", pipeline.Bytes(maxFile))
 	}
 	c := Default()
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	err := d.Decode(&c)
-	at := d.InputOffset()
-	if err == nil {
-		if _, more := d.Token(); !errors.Is(more, io.EOF) {
-			err = errors.New("there is more after the settings")
-		}
-	}
-	if err == nil {
-		err = c.check()
-	}
+	r := reader{json.NewDecoder(bytes.NewReader(data))}
+	err := r.config(&c)
 	if err == nil {
 		return c, nil
 	}
-	var syntax *json.SyntaxError
-	var wrong *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &syntax):
+	at := r.InputOffset()
+	if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
 		at = syntax.Offset
-	case errors.As(err, &wrong):
-		at = wrong.Offset
-		err = fmt.Errorf("%q cannot be a %s", wrong.Field, wrong.Value)
 	}
 	line := 1 + bytes.Count(data[:min(int(at), len(data))], []byte("\n"))
-	return Config{}, fmt.Errorf(":%d: %s", line, plain(err))
+	return Config{}, fmt.Errorf(":%d: %w", line, err)
 }
 
-// names are all settings.
-var names = []string{"cache", "max_bytes", "min_free_bytes", "keep_bytes", "failures", "count", "bytes", "age"}
-
-func plain(err error) string {
-	text := strings.TrimPrefix(err.Error(), "json: ")
-	if name, ok := strings.CutPrefix(text, "unknown field "); ok {
-		return fmt.Sprintf("unknown setting %s%s", name, suggest.Hint(strings.Trim(name, `"`), names))
+// settings are where the values of all settings go, by their section and name.
+func (c *Config) settings() map[string]map[string]any {
+	return map[string]map[string]any{
+		"cache":    {"max_bytes": &c.Cache.MaxBytes, "min_free_bytes": &c.Cache.MinFreeBytes, "keep_bytes": &c.Cache.KeepBytes},
+		"failures": {"count": &c.Failures.Count, "bytes": &c.Failures.Bytes, "age": &c.Failures.Age},
 	}
-	return text
+}
+
+// reader reads settings one by one, so that it knows where each of them is.
+type reader struct{ *json.Decoder }
+
+func (r reader) config(c *Config) error {
+	all := c.settings()
+	var names []string
+	for section, settings := range all {
+		names = append(append(names, section), slices.Collect(maps.Keys(settings))...)
+	}
+	slices.Sort(names)
+	unknown := func(name string) error {
+		return fmt.Errorf("unknown setting %.80q%s", name, suggest.Hint(name, names))
+	}
+	err := r.object("the whole", func(section string) error {
+		settings := all[section]
+		if settings == nil {
+			return unknown(section)
+		}
+		return r.object(strconv.Quote(section), func(name string) error {
+			to := settings[name]
+			if to == nil {
+				return unknown(name)
+			}
+			return r.value(section+"."+name, to)
+		})
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := r.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("there is more after the settings")
+	}
+	return c.check()
+}
+
+// object calls member for each name in an object, to read its value.
+func (r reader) object(what string, member func(name string) error) error {
+	open, err := r.Token()
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	if err == nil && open != json.Delim('{') {
+		err = fmt.Errorf("%s has to be an object, {…}", what)
+	}
+	seen := map[string]bool{}
+	for err == nil && r.More() {
+		var name json.Token
+		if name, err = r.Token(); err != nil {
+			break
+		}
+		text, _ := name.(string) // or else the decoder has refused it
+		if seen[text] {
+			return fmt.Errorf("%.80q is there twice", text)
+		}
+		seen[text] = true
+		err = member(text)
+	}
+	if err == nil {
+		_, err = r.Token() // the closing brace
+	}
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// value reads one setting.
+func (r reader) value(name string, to any) error {
+	var raw json.RawMessage
+	if err := r.Decode(&raw); err != nil {
+		return err
+	}
+	var wrong *json.UnmarshalTypeError
+	err := json.Unmarshal(raw, to)
+	switch {
+	case string(raw) == "null":
+		return fmt.Errorf("%q has no value: leave it out for the default", name)
+	case errors.As(err, &wrong):
+		return fmt.Errorf("%q cannot be a %s", name, wrong.Value)
+	case err != nil:
+		return fmt.Errorf("%q: %w", name, err)
+	}
+	return nil
 }
 
 func (c *Config) check() error {

@@ -21,7 +21,13 @@ func TestParse(t *testing.T) {
 	}
 	for text, says := range map[string]string{
 		`{"cache": {"max_byte": "3GiB"}}`:                        `:1: unknown setting "max_byte" (did you mean "max_bytes"?)`,
-		"{\n\"cache\": {\n\"max_bytes\": 7}}":                    `a size is a string such as "20GiB"`,
+		"{\n\"cache\": {\n\"max_bytes\": 7\n}\n}\n":              `:3: "cache.max_bytes": a size is a string such as "20GiB"`,
+		"{\n\"cache\": {\n\"keep\": 7\n}\n}\n":                   `:3: unknown setting "keep"`,
+		"{\"failures\": {\n\"age\": 0,\n\"age\": 0}}":            `:3: "age" is there twice`,
+		"{\"failures\": {\"count\": null}}":                      `:1: "failures.count" has no value`,
+		"{\n\"cache\": [1]}":                                     `:2: "cache" has to be an object`,
+		"{\n\"cache\": {}":                                       `:2: unexpected EOF`,
+		"{\n\"cache\" {}":                                        `:2: invalid character '{'`,
 		"{\n\n\"failures\": {\"count\": \"ten\"}}":               `:3: "failures.count" cannot be a string`,
 		`{"failures": {"count": -1}}`:                            `negative`,
 		`{"cache": {"max_bytes": "1GiB", "keep_bytes": "2GiB"}}`: `keep_bytes`,
