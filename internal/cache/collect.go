@@ -179,7 +179,7 @@ func (c *Cache) collecting(ctx context.Context, wait bool, reapers map[string]ru
 	if err != nil || lock == nil {
 		return Report{Busy: true}, err
 	}
-	defer lock.Close() //nolint:errcheck // nothing was written
+	defer lock.Close()
 	now := &collection{Cache: c, reapers: reapers, atOnce: manyAtOnce}
 	err = now.carryOut(ctx, fn)
 	if runner.IsDiskFull(err) {

@@ -103,7 +103,7 @@ func isHeld(path string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer f.Close() //nolint:errcheck // nothing was written
+	defer f.Close()
 	free, err := filelock.Try(f, filelock.Shared)
 	return !free, err
 }

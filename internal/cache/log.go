@@ -90,7 +90,7 @@ func sum(path string) (savedLog, error) {
 	if err != nil {
 		return savedLog{}, err
 	}
-	defer f.Close() //nolint:errcheck // nothing was written
+	defer f.Close()
 	return sumOf(f)
 }
 

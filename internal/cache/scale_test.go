@@ -30,7 +30,7 @@ func (f *fixture) fillMany(n int) {
 
 func TestCollectionOfMany(t *testing.T) {
 	f := setup(t)
-	const n = 5000
+	const n = 1000
 	f.fillMany(n)
 	if r := f.collect(n * 100); r.Removed != 0 || r.Used != n*100 {
 		t.Errorf("%+v", r)
