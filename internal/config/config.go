@@ -42,9 +42,10 @@ type Failures struct {
 	Age   Age  `json:"age"`
 }
 
-// Default is what holds where nothing is set. BuildKit keeps a tenth of the
-// disk and ccache 5 GiB: 20 GiB lies between them on a laptop, and is what some
-// hundred builds with their dependencies come to.
+// Default is what holds where nothing is set. BuildKit keeps a tenth of the disk
+// (https://docs.docker.com/build/cache/garbage-collection/), ccache 5 GiB
+// (max_size in its manual): 20 GiB lies between them on a laptop, and is what
+// some hundred builds with their dependencies come to.
 func Default() Config {
 	return Config{
 		Cache:    Cache{MaxBytes: 20 << 30, MinFreeBytes: 2 << 30, KeepBytes: 1 << 30},
