@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/strata-ci/strata/internal/filelock"
 )
 
 // interruptible are pipelines for signals. A copy of the polite shell that is
@@ -199,6 +201,7 @@ pipeline("fine", sh("true", name = "fine"))
 			for _, fd := range all {
 				awaitExit(t, fd)
 			}
+			l.awaitLocks()
 			l.must("run", "fine")
 			l.nothingLeft()
 			runs := l.must("runs")
@@ -206,6 +209,23 @@ pipeline("fine", sh("true", name = "fine"))
 				t.Errorf("strata runs does not tell of the killed run:\n%s", runs)
 			}
 		})
+	}
+}
+
+// awaitLocks waits until the locks of steps are free: a process that has ended
+// for those who wait for it may still be closing its files.
+func (l *lab) awaitLocks() {
+	l.t.Helper()
+	locks, err := filepath.Glob(filepath.Join(l.home, "hosts", "steps", "*.lock"))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, path := range locks {
+		lock, err := filelock.Open(path, filelock.Exclusive)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		lock.Close()
 	}
 }
 

@@ -119,6 +119,8 @@ func (a answer) text() string {
 		fmt.Fprintf(&b, "%s was skipped in run %s: another run made its result meanwhile\n  before that: %s\n", a.Step, a.Run, a.Message)
 	case a.Status == journal.Skipped, a.Status == journal.Cancelled && a.end.DurationMS == 0:
 		fmt.Fprintf(&b, "%s did not run in run %s: %s\n  it would have run: %s\n", a.Step, a.Run, render.Ending(a.end), a.Message)
+	case a.Reason == "hit" && a.Status != "":
+		fmt.Fprintf(&b, "%s ran in run %s: the earlier result that was to be used has turned out to be damaged\n  before that: %s\n", a.Step, a.Run, a.Message)
 	default:
 		fmt.Fprintf(&b, "%s ran in run %s: %s\n", a.Step, a.Run, a.Message)
 	}

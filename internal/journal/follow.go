@@ -190,8 +190,11 @@ func (f *follower) event(e Event) error {
 	switch {
 	case e.Type == StepStarted:
 		return f.start(e)
-	case e.Type == RunFinished, e.Type == StepFinished && e.Step == f.opts.Step:
+	case e.Type == RunFinished:
 		f.ended = true
+	case e.Type == StepFinished && e.Step == f.opts.Step:
+		// What a cached step has left may turn out to be damaged: then it runs.
+		f.ended = e.Status != Cached
 	}
 	return nil
 }
