@@ -147,6 +147,15 @@ type CacheDecision struct {
 	KeepFailed bool
 }
 
+// Commits reports whether what a step has left is to be committed as Ref, by
+// whether its command passed.
+func (d CacheDecision) Commits(passed bool) bool {
+	if passed {
+		return d.Action == MissBuildAs
+	}
+	return d.KeepFailed
+}
+
 // ExecutorInput is all that a runner is told about the step to run.
 type ExecutorInput struct {
 	// Step is the validated step. Its Env and Dir are not to be used: Env and

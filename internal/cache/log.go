@@ -53,15 +53,7 @@ func (c *Cache) saveLog(path, runnerName string, ref runner.SnapshotRef) (savedL
 			return savedLog{}, err
 		}
 	}
-	return log, errors.Join(fault.Point("cache: sync a log"), syncFile(to), c.syncNames(to))
-}
-
-func syncFile(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return log, errors.Join(fault.Point("cache: sync a log"), filetree.SyncFile(to), c.syncNames(to))
 }
 
 // syncNames brings the name of a log to the disk, and those of the directories

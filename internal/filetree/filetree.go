@@ -72,6 +72,15 @@ func OpenUp(dir string) (Modes, error) {
 	return modes, err
 }
 
+// SyncFile brings the contents of a file to the disk.
+func SyncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0) // Windows syncs only what it may write
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
 // Blocks returns the disk space that a file, or a directory with all below it,
 // occupies, in bytes: a file with several names once for each. What is removed
 // meanwhile counts as nothing.

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/strata-ci/strata/internal/fault"
+	"github.com/strata-ci/strata/internal/filetree"
 )
 
 const (
@@ -106,7 +107,7 @@ func (s *syncer) syncFiles() error {
 	var g errgroup.Group
 	g.SetLimit(syncAtOnce)
 	for _, path := range logs {
-		g.Go(func() error { return syncFile(path) })
+		g.Go(func() error { return filetree.SyncFile(path) })
 	}
 	return errors.Join(g.Wait(), fault.Point("journal: sync a run"), s.journal.Sync())
 }
@@ -121,12 +122,4 @@ func (s *syncer) syncAll() error {
 		g.Go(func() error { return syncDir(dir) })
 	}
 	return errors.Join(failed, g.Wait())
-}
-
-func syncFile(path string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/strata-ci/strata/internal/fault"
 	"github.com/strata-ci/strata/internal/filelock"
+	"github.com/strata-ci/strata/internal/filetree"
 )
 
 // Besides the file itself a database has its write-ahead log and the memory
@@ -102,7 +103,7 @@ func makeFile(dir string, f format) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(file.Chmod(0o600), file.Close(), fill(temp, f), syncFile(temp)); err != nil {
+	if err := errors.Join(file.Chmod(0o600), file.Close(), fill(temp, f), filetree.SyncFile(temp)); err != nil {
 		return errors.Join(err, os.Remove(temp))
 	}
 	if err := fault.Point("records: name a new file"); err != nil {
@@ -132,14 +133,6 @@ func fill(path string, f format) error {
 		err = execute(ctx, conn, "PRAGMA journal_mode = WAL")
 	}
 	return errors.Join(err, conn.Close())
-}
-
-func syncFile(path string) error {
-	file, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	return errors.Join(file.Sync(), file.Close())
 }
 
 // SetAside renames the records of a state directory, for a caller who has found

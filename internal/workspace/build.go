@@ -173,12 +173,19 @@ func (b *builder) place(n *node, path string) (there bool, err error) {
 
 // capture copies a file of the working tree, again if it changes meanwhile.
 func (b *builder) capture(n *node, path, dst string) (there bool, err error) {
+	return atRest(b.root, n, path, func() (bool, error) { return b.try(n, path, dst) })
+}
+
+// atRest calls read, which reads a file of the working tree, until it says that
+// the file was all the time as n says, after n has been brought up to date; false
+// if the file went away.
+func atRest(root string, n *node, path string, read func() (done bool, err error)) (there bool, err error) {
 	for range attempts {
-		copied, err := b.try(n, path, dst)
-		if copied || err != nil {
+		done, err := read()
+		if done || err != nil {
 			return true, err
 		}
-		st, err := lstat(filepath.Join(b.root, filepath.FromSlash(path)))
+		st, err := lstat(filepath.Join(root, filepath.FromSlash(path)))
 		if errors.Is(err, fs.ErrNotExist) {
 			return false, nil
 		}

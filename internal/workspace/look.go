@@ -119,24 +119,7 @@ func (l *looker) directory(it lookItem, push func(lookItem)) error {
 
 // file digests a file, again if it changes meanwhile; false if it went away.
 func (l *looker) file(n *node, path string) (there bool, err error) {
-	for range attempts {
-		done, err := l.try(n, path)
-		if done || err != nil {
-			return true, err
-		}
-		st, err := lstat(filepath.Join(l.root, filepath.FromSlash(path)))
-		if errors.Is(err, fs.ErrNotExist) {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		if st.kind() != typeRegular {
-			break
-		}
-		n.stat = st
-	}
-	return false, &changedError{path}
+	return atRest(l.root, n, path, func() (bool, error) { return l.try(n, path) })
 }
 
 // try digests a file once; false if it is not, or not all the time, as n says.

@@ -160,7 +160,7 @@ func (r *Runner) Execute(ctx context.Context, sc *runner.StepContext, in runner.
 	if err == nil && !result.Passed() {
 		err = m.diskFull()
 	}
-	if err != nil || !commits(in.Cache, result.Passed()) {
+	if err != nil || !in.Cache.Commits(result.Passed()) {
 		return result, err
 	}
 	if err := fork.Commit(in.Cache.Ref); err != nil {
@@ -168,14 +168,6 @@ func (r *Runner) Execute(ctx context.Context, sc *runner.StepContext, in runner.
 	}
 	result.Snapshot = in.Cache.Ref
 	return result, nil
-}
-
-// commits reports whether what a step has left becomes a snapshot.
-func commits(decision runner.CacheDecision, passed bool) bool {
-	if passed {
-		return decision.Action == runner.MissBuildAs
-	}
-	return decision.KeepFailed
 }
 
 // WarmUp starts what the first step needs, which takes longer than a small step.

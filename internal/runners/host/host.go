@@ -141,7 +141,7 @@ func (r *Runner) runIn(ctx context.Context, sc *runner.StepContext, in runner.Ex
 		return runner.StepResult{}, err
 	}
 	result, err := r.runCommand(ctx, sc, spec, in.Timeout, room)
-	if err != nil || !commits(in.Cache, result.Passed()) {
+	if err != nil || !in.Cache.Commits(result.Passed()) {
 		return result, err
 	}
 	if err := r.commit(room, capture, in.Cache.Ref); err != nil {
@@ -151,17 +151,10 @@ func (r *Runner) runIn(ctx context.Context, sc *runner.StepContext, in runner.Ex
 	return result, nil
 }
 
-// commits reports whether the decision asks for a snapshot of a step that ends so.
-func commits(decision runner.CacheDecision, passed bool) bool {
-	if passed {
-		return decision.Action == runner.MissBuildAs
-	}
-	return decision.KeepFailed
-}
-
-// mayCommit reports whether it may ask for one, which is not known before the end.
+// mayCommit reports whether a snapshot may be asked for, which is not known
+// before the end.
 func mayCommit(decision runner.CacheDecision) bool {
-	return commits(decision, true) || commits(decision, false)
+	return decision.Commits(true) || decision.Commits(false)
 }
 
 // commit makes the room a snapshot of this runner.

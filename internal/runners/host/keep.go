@@ -79,7 +79,7 @@ func (s state) writeSeal(dir string, made seal) error {
 	if err := errors.Join(fault.Point("host: write a seal"), store(dir, sealFile+".new", made)); err != nil {
 		return err
 	}
-	if err := syncFile(temporary); err != nil {
+	if err := filetree.SyncFile(temporary); err != nil {
 		return err
 	}
 	if err := os.Rename(temporary, filepath.Join(dir, sealFile)); err != nil {
@@ -91,14 +91,6 @@ func (s state) writeSeal(dir string, made seal) error {
 		}
 	}
 	return fault.Point("host: sealed")
-}
-
-func syncFile(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // unseal makes snapshots ephemeral again.
