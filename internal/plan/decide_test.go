@@ -68,7 +68,13 @@ test runs: it never ran`},
 			w.run("r1", with(func(s *pipeline.Step) { s.Cache = nil }))
 			return w.decide(test)
 		}, plan.ReasonNew, `
-test runs: no earlier result of it is known`},
+test runs: it ran before, but no result of it was kept`},
+		{"failed with another key", func(w *world) *plan.Plan {
+			w.past.finish(&w.decide(test).Steps[0], "r1", "failed", w.now)
+			w.files["main.go"] = "other"
+			return w.decide(test)
+		}, plan.ReasonFailed, `
+test runs: it failed last time, in run r1`},
 		{"failed", func(w *world) *plan.Plan {
 			w.past.finish(&w.decide(test).Steps[0], "r1", "failed", w.now)
 			return w.decide(test)
@@ -203,6 +209,18 @@ test runs: the image's packages changed
 		}, plan.ReasonChanged, `
 test runs: build changed: the input main.go changed
   compared with the result of run r1 (2030-01-02 03:04:05)
+  builds_in     build    changed
+  build: input  main.go  contents`},
+		{"an input of the parent, too", func(w *world) *plan.Plan {
+			c := child
+			c.Cache = test.Cache
+			w.run("r1", build, c)
+			w.files["main.go"] = "other"
+			return w.decide(build, c)
+		}, plan.ReasonChanged, `
+test runs: the input main.go changed
+  compared with the result of run r1 (2030-01-02 03:04:05)
+  input         main.go  contents
   builds_in     build    changed
   build: input  main.go  contents`},
 		{"an uncached parent", func(w *world) *plan.Plan {

@@ -16,8 +16,8 @@ const (
 	ReasonPolicy  Reason = "policy_none"      // the step's policy is none
 	ReasonNoCache Reason = "no_cache"         // --no-cache
 	ReasonRunner  Reason = "runner"           // its runner, or that of a step it builds in, keeps no results
-	ReasonNew     Reason = "never_ran"        // nothing is known of this step
-	ReasonFailed  Reason = "failed_last_time" // it ran with the same key and did not pass
+	ReasonNew     Reason = "never_ran"        // no result of this step is known, nor what is left of one
+	ReasonFailed  Reason = "failed_last_time" // it did not pass when it ran with the same key, or when it last ran and nothing else is known
 	ReasonChanged Reason = "changed"          // the nearest earlier entry has another key: see Changes
 	ReasonTTL     Reason = "ttl_over"         // the entry is too old for the policy
 	ReasonFuture  Reason = "born_in_future"   // the entry is younger than now: the clock was set back, so its age is unknown

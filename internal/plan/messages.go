@@ -63,13 +63,10 @@ func messageNotKept(last *LastEnd) string {
 	return fmt.Sprintf("it passed in run %s, but its result was not kept", last.Run)
 }
 
-// messageNew is for a step without an earlier result; last is nil if it never ran.
-func messageNew(last *LastEnd) string {
-	if last == nil || last.Status == statusSkipped {
-		return "it never ran"
-	}
-	return "no earlier result of it is known"
-}
+const (
+	messageNew       = "it never ran"
+	messageNoResults = "it ran before, but no result of it was kept"
+)
 
 // messageChanged says what changed first, and where that came from. Its own
 // changes come before those of the steps that it builds in.
@@ -77,12 +74,7 @@ func messageChanged(list []Change, allInputs bool) string {
 	if len(list) == 0 {
 		return "it changed"
 	}
-	news := make([]Change, 0, len(list))
-	for i, c := range list { // that a step changed is no news where its cause is listed
-		if c.Component != partParent || i+1 == len(list) || list[i+1].Step == "" {
-			news = append(news, c)
-		}
-	}
+	news := whatIsNew(list)
 	text := news[0].Text()
 	if news[0].Component == partParent && allInputs {
 		text += "; all files of the workspace count for it, for it has no cache policy and no inputs"
@@ -95,6 +87,23 @@ func messageChanged(list []Change, allInputs bool) string {
 	default:
 		return fmt.Sprintf("%s, and %d more changes", text, more)
 	}
+}
+
+// whatIsNew leaves out that a step changed where its cause is listed, and what
+// changed for several steps in the same way, such as an input of both.
+func whatIsNew(list []Change) []Change {
+	news := make([]Change, 0, len(list))
+	told := map[Change]bool{}
+	for i, c := range list {
+		what := c
+		what.Step = ""
+		if told[what] || c.Component == partParent && i+1 < len(list) && list[i+1].Step != "" {
+			continue
+		}
+		told[what] = true
+		news = append(news, c)
+	}
+	return news
 }
 
 // Text says what the change is, in part of a line.

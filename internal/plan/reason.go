@@ -146,7 +146,7 @@ func (d *decider) missing(ctx context.Context, s *Step) (Decision, error) {
 		return Decision{}, err
 	}
 	if nearest == nil {
-		return Decision{Reason: ReasonNew, Message: messageNew(last)}, nil
+		return withoutResults(last), nil
 	}
 	changes, err := d.changes(ctx, s, &nearest.Material)
 	if err != nil {
@@ -157,6 +157,18 @@ func (d *decider) missing(ctx context.Context, s *Step) (Decision, error) {
 		made.Changes, made.MoreChanges = changes[:MaxChanges:MaxChanges], len(changes)-MaxChanges
 	}
 	return made, nil
+}
+
+// withoutResults is about a step that has no earlier result to compare with.
+// Last is nil if it never ran.
+func withoutResults(last *LastEnd) Decision {
+	switch {
+	case last == nil, last.Status == statusSkipped:
+		return Decision{Reason: ReasonNew, Message: messageNew}
+	case last.Status == statusPassed, last.Status == statusCached:
+		return Decision{Reason: ReasonNew, Message: messageNoResults}
+	}
+	return Decision{Reason: ReasonFailed, Message: messageFailed(last)}
 }
 
 // allInputs reports whether all files count for the step that s builds in.
