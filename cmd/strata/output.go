@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/strata-ci/strata/internal/journal"
@@ -86,19 +87,24 @@ func (a *app) printCachedLog(ctx context.Context, e *journal.Event) (err error) 
 
 // knownStep returns an error if the run does not have the step.
 func knownStep(run *journal.Run, name string) error {
-	events, err := run.Events()
-	if err != nil {
+	names, labels, err := stepNames(run)
+	if err != nil || slices.Contains(names, name) {
 		return err
 	}
-	state := journal.Fold(events)
-	if state.Step(name) != nil {
-		return nil
+	return invalidf("run %s has no step %q%s: it has %s", run.ID(), name, suggest.HintName(name, names, labels), strings.Join(names, ", "))
+}
+
+// stepNames returns the names of a run's steps, and the labels that each has
+// on the screen, empty for none.
+func stepNames(run *journal.Run) (names, labels []string, err error) {
+	events, err := run.Events()
+	if err != nil {
+		return nil, nil, err
 	}
-	names := make([]string, len(state.Steps))
-	for i, s := range state.Steps {
-		names[i] = s.Name
+	for _, s := range journal.Fold(events).Steps {
+		names, labels = append(names, s.Name), append(labels, s.Label)
 	}
-	return invalidf("run %s has no step %q%s: it has %s", run.ID(), name, suggest.Hint(name, names), strings.Join(names, ", "))
+	return names, labels, nil
 }
 
 // printOutput writes output as it is, and says of a step that never ran why it

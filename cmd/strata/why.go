@@ -97,8 +97,17 @@ func (c *whyCmd) find(ctx context.Context, a *app) (journal.RunState, error) {
 	if found != nil {
 		return stateOf(found)
 	}
+	latest, err := a.findRun(ctx, "latest")
+	if err != nil {
+		return journal.RunState{}, err
+	}
+	names, labels, err := stepNames(latest)
+	if err != nil {
+		return journal.RunState{}, err
+	}
+	labels = append(make([]string, len(known)), labels...)
 	return journal.RunState{}, invalidf("step %q never ran here%s; `strata run --dry-run` tells what a run would do",
-		c.Step, suggest.Hint(c.Step, known))
+		c.Step, suggest.HintName(c.Step, append(known, names...), labels))
 }
 
 func stateOf(run *journal.Run) (journal.RunState, error) {

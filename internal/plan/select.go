@@ -71,9 +71,9 @@ func find(p *pipeline.Pipeline, index map[string]int, name string) (int, error) 
 	if i, ok := index[name]; ok {
 		return i, nil
 	}
-	names := make([]string, len(p.Steps))
+	names, labels := make([]string, len(p.Steps)), make([]string, len(p.Steps))
 	for i, s := range p.Steps {
-		names[i] = s.Name
+		names[i], labels[i] = s.Name, s.Label
 	}
-	return 0, fmt.Errorf("pipeline %q has no step %q%s; `strata graph %s` shows its steps", p.Name, name, suggest.Hint(name, names), p.Name)
+	return 0, fmt.Errorf("pipeline %q has no step %q%s; `strata graph %s` shows its steps", p.Name, name, suggest.HintName(name, names, labels), p.Name)
 }

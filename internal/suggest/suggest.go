@@ -35,6 +35,21 @@ func Hint(word string, candidates []string) string {
 	return ""
 }
 
+// HintName is [Hint] for names that have labels, which are what people see on
+// the screen: a word near to labels[i] means names[i]. A label may be empty.
+func HintName(word string, names, labels []string) string {
+	if hint := Hint(word, names); hint != "" {
+		return hint
+	}
+	near := Nearest(word, labels)
+	for i, label := range labels {
+		if near != "" && label == near {
+			return " (did you mean " + strconv.Quote(names[i]) + "?)"
+		}
+	}
+	return ""
+}
+
 func abs(n int) int { return max(n, -n) }
 
 // distance is the number of insertions, deletions, replacements and swaps of

@@ -26,4 +26,14 @@ func TestNearest(t *testing.T) {
 	if got := Hint("nothing", nil); got != "" {
 		t.Errorf("Hint of nothing = %q", got)
 	}
+	labels := []string{"", "Unit tests", "", "Picture", "", "Size"}
+	if got := HintName("unit test", names, labels); got != ` (did you mean "test"?)` {
+		t.Errorf("HintName by a label = %q", got)
+	}
+	if got := HintName("biuld", names, labels); got != ` (did you mean "build"?)` {
+		t.Errorf("HintName by a name = %q", got)
+	}
+	if got := HintName("", names, labels); got != "" {
+		t.Errorf("HintName of nothing = %q", got)
+	}
 }
