@@ -152,7 +152,7 @@ func (c *runCmd) execute(ctx context.Context, a *app, project define.Project, e 
 			a.say("%v", note)
 		}
 	}
-	if result.Faults != nil {
+	if result.Faults != nil && c.Format == "json" { // else it was shown
 		return result.Notes, invalid(planError(project, result.Faults))
 	}
 	if result.WatchErr != nil && !closedPipe(result.WatchErr) {

@@ -173,9 +173,29 @@ func (k *keyer) selections() ([]*selection, error) {
 		}
 	}
 	if len(faults) > 0 {
-		return nil, faults
+		return nil, oneForAll(faults)
 	}
 	return all, nil
+}
+
+// oneForAll joins the faults that steps share, as those with the same policy
+// do, to one of the first of them.
+func oneForAll(faults pipeline.Faults) (joined pipeline.Faults) {
+	first := map[string]int{}
+	others := map[int][]string{}
+	for _, f := range faults {
+		i, told := first[f.Message]
+		if !told {
+			first[f.Message] = len(joined)
+			joined = append(joined, f)
+		} else if f.Step != joined[i].Step {
+			others[i] = append(others[i], f.Step)
+		}
+	}
+	for i, steps := range others {
+		joined[i].Message += "; the same in " + strings.Join(slices.Compact(steps), ", ")
+	}
+	return joined
 }
 
 // key gives a step its material and its key, unless its runner, or that of a

@@ -1,6 +1,8 @@
 package render
 
 import (
+	"strings"
+
 	"github.com/strata-ci/strata/internal/journal"
 	"github.com/strata-ci/strata/runner"
 )
@@ -8,8 +10,6 @@ import (
 // Advice says what a user can do about an infrastructure error.
 func Advice(e *journal.Error) string {
 	switch runner.InfraKind(e.Kind) {
-	case "pipeline": // no runner's: the run is invalid
-		return "change the pipeline as the error says, and run again"
 	case runner.KindDiskFull:
 		return "free some space on that file system, or set STRATA_HOME to a directory on another, and run again"
 	case runner.KindUnsupported:
@@ -27,6 +27,15 @@ func Advice(e *journal.Error) string {
 		return "run again: the cause may have passed"
 	}
 	return "`strata doctor` checks this machine; if it finds nothing, please report this as a fault"
+}
+
+// faultLines are what is wrong with the pipeline of an invalid run, each in one line.
+func faultLines(e *journal.Error) []string {
+	var lines []string
+	for line := range strings.Lines(e.Message) {
+		lines = append(lines, cleanString(strings.TrimSuffix(line, "\n")))
+	}
+	return lines
 }
 
 // errorLines explains an infrastructure error in four lines, each a word and a text.

@@ -70,7 +70,7 @@ func Mark(s journal.Status) string {
 	switch s {
 	case journal.Passed, journal.Cached:
 		return "✓"
-	case journal.Failed, journal.TimedOut:
+	case journal.Failed, journal.TimedOut, journal.Invalid:
 		return "✗"
 	case journal.InfraFailed:
 		return "!"

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"golang.org/x/term"
@@ -131,6 +132,8 @@ func (p *plainWriter) event(e *journal.Event) {
 		}
 		p.say(e.Time, "%s: started (%s): %s", name, cleanString(p.run.step(e.Step).Runner), p.command(e.Step))
 	case journal.StepRetried:
+		p.endOutput(e.Step)
+		delete(p.outputs, e.Step) // the summary repeats that of the last attempt
 		p.say(e.Time, "%s: %s", name, cleanString(e.Message))
 	case journal.StepFinished:
 		p.stepFinished(e, name)
@@ -152,10 +155,15 @@ func (p *plainWriter) capture(e *journal.Event) {
 	}
 }
 
-func (p *plainWriter) stepFinished(e *journal.Event, name string) {
-	if o := p.outputs[e.Step]; o != nil {
-		o.lines.flush(p.emit(e.Step, o))
+// endOutput writes what the step has begun as a line.
+func (p *plainWriter) endOutput(step string) {
+	if o := p.outputs[step]; o != nil {
+		o.lines.flush(p.emit(step, o))
 	}
+}
+
+func (p *plainWriter) stepFinished(e *journal.Event, name string) {
+	p.endOutput(e.Step)
 	if !blames(e.Status) {
 		delete(p.outputs, e.Step)
 	}
@@ -200,12 +208,12 @@ func (p *plainWriter) summary() {
 	for _, v := range p.run.victims() {
 		fmt.Fprintf(&p.buf, "\n%s\n", p.run.line(v))
 	}
-	if e := p.run.finished; e != nil && e.Error != nil {
-		what := journal.InfraFailed
-		if e.Status == journal.Invalid { // nothing is wrong with the machine
-			what = journal.Invalid
-		}
-		fmt.Fprintf(&p.buf, "\n%s\n", Word(what))
+	switch e := p.run.finished; {
+	case e == nil || e.Error == nil:
+	case e.Status == journal.Invalid: // nothing is wrong with the machine
+		fmt.Fprintf(&p.buf, "\n%s\n", strings.Join(faultLines(e.Error), "\n"))
+	default:
+		fmt.Fprintf(&p.buf, "\n%s\n", Word(journal.InfraFailed))
 		p.infra(e.Error)
 	}
 	fmt.Fprintf(&p.buf, "\n%s: %s\n", p.run.headline(), p.run.figures())

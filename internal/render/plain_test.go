@@ -22,7 +22,7 @@ func plainText(t *testing.T, s *story, clean bool) string {
 }
 
 func TestPlainGolden(t *testing.T) {
-	for name, s := range map[string]*story{"failing": failing(), "broken": broken(), "passing": passing(), "uncaptured": uncaptured()} {
+	for name, s := range stories() {
 		golden(t, "plain-"+name+".golden", plainText(t, s, false))
 	}
 }

@@ -224,6 +224,9 @@ func (r *run) headline() string {
 // 12.3 s", or "1 failed, 2 skipped, 5 passed in 12.3 s".
 func (r *run) figures() string {
 	text := r.tally()
+	if r.finished != nil && r.finished.Status == journal.Invalid {
+		text = "nothing ran"
+	}
 	if r.finished != nil {
 		text += " in " + Milliseconds(r.finished.DurationMS)
 	}

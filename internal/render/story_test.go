@@ -198,3 +198,35 @@ func uncaptured() *story {
 	}})
 	return s
 }
+
+// faulty is a run whose pipeline does not fit the workspace.
+func faulty() *story {
+	s := newStory("ci", goProject()...)
+	s.wait(20 * time.Millisecond)
+	s.event(journal.Event{Type: journal.RunFinished, Status: journal.Invalid, ExitCode: code(2), DurationMS: 20, Error: &journal.Error{
+		Op: "plan the run", Kind: "pipeline",
+		Message: ".strata/ci.star:2:5: step \"build\": the pattern \"srcs/**\" matches nothing\n.strata/ci.star:3:5: step \"vet\": the pattern \"*.og\" matches nothing",
+	}})
+	return s
+}
+
+// retried is a run of one step that fails at both attempts.
+func retried() *story {
+	s := newStory("ci", journal.Step{Name: "flaky"})
+	s.start("flaky")
+	s.out("flaky", "the first attempt\nends in the middle of a l")
+	s.wait(time.Second)
+	s.event(journal.Event{Type: journal.StepRetried, Step: "flaky", Attempt: 2, Status: journal.Failed, ExitCode: code(1), Message: "attempt 2: the command did not pass (1 of 1 further tries)"})
+	s.out("flaky", "the second attempt\n")
+	s.wait(time.Second)
+	s.end("flaky", journal.Event{Status: journal.Failed, ExitCode: code(1), Attempt: 2})
+	s.finish(journal.Failed, 1)
+	return s
+}
+
+// stories are all of them, by the names of their golden files.
+func stories() map[string]*story {
+	return map[string]*story{
+		"failing": failing(), "broken": broken(), "passing": passing(), "uncaptured": uncaptured(), "faulty": faulty(), "retried": retried(),
+	}
+}

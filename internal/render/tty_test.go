@@ -84,8 +84,7 @@ func (th *theater) close() {
 // the script names, and what stays.
 func TestTTYGolden(t *testing.T) {
 	for _, width := range []int{80, 40, 20} {
-		for _, name := range []string{"failing", "broken", "passing", "uncaptured"} {
-			s := map[string]*story{"failing": failing(), "broken": broken(), "passing": passing(), "uncaptured": uncaptured()}[name]
+		for name, s := range stories() {
 			golden(t, fmt.Sprintf("tty-%s-%d.golden", name, width), film(t, s, width, 24))
 		}
 	}

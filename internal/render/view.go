@@ -78,6 +78,8 @@ func (v *view) event(e *journal.Event) {
 	switch e.Type {
 	case journal.Notice:
 		v.notice(e)
+	case journal.StepRetried:
+		delete(v.outputs, e.Step) // that of the last attempt is shown
 	case journal.StepFinished:
 		s := v.run.step(e.Step)
 		if s.failed() {
@@ -85,12 +87,24 @@ func (v *view) event(e *journal.Event) {
 		}
 		delete(v.outputs, e.Step)
 	case journal.RunFinished:
-		if e.Error != nil {
-			v.say(text{red, Mark(e.Status) + " "}, text{bold, Word(journal.InfraFailed)})
-			v.infra(e.Error)
-			v.news = append(v.news, paragraph{})
-		}
+		v.stopped(e)
 	}
+}
+
+// stopped tells why a run has ended that no step decided.
+func (v *view) stopped(e *journal.Event) {
+	switch {
+	case e.Error == nil:
+		return
+	case e.Status == journal.Invalid: // nothing is wrong with the machine
+		for _, line := range faultLines(e.Error) {
+			v.say(text{red, Mark(e.Status) + " "}, text{s: line})
+		}
+	default:
+		v.say(text{red, Mark(e.Status) + " "}, text{bold, Word(journal.InfraFailed)})
+		v.infra(e.Error)
+	}
+	v.news = append(v.news, paragraph{})
 }
 
 func (v *view) notice(e *journal.Event) {
