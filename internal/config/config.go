@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/strata-ci/strata/internal/suggest"
@@ -119,13 +120,21 @@ type reader struct{ *json.Decoder }
 
 func (r reader) config(c *Config) error {
 	all := c.settings()
-	var names []string
+	var names, full []string
 	for section, settings := range all {
 		names = append(append(names, section), slices.Collect(maps.Keys(settings))...)
+		for name := range settings {
+			full = append(full, section+"."+name)
+		}
 	}
 	slices.Sort(names)
+	slices.Sort(full)
 	unknown := func(name string) error {
-		return fmt.Errorf("unknown setting %.80q%s", name, suggest.Hint(name, names))
+		hint := suggest.Hint(name, names)
+		if hint == "" {
+			hint = "; there are " + strings.Join(full, ", ")
+		}
+		return fmt.Errorf("unknown setting %.80q%s", name, hint)
 	}
 	err := r.object("the whole", func(section string) error {
 		settings := all[section]

@@ -27,6 +27,7 @@ const more = `
 #   sh("make dist",
 #      name = "dist", label = "the release archive",
 #      env = {"VERSION": "1.0"}, dir = "app", timeout = "10m",
+#      cache = on_change("src/**"),          # skip it while these files are the same
 #      network = "none",                     # instead of the machine's network
 #      cpus = 2, memory = "1GiB",
 #      after = [test])
