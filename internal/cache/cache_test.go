@@ -335,8 +335,8 @@ func TestFailuresAreKeptByRule(t *testing.T) {
 	if len(f.reaped) != 1 {
 		t.Errorf("a clock that was set back removes failures: %v", f.reaped)
 	}
-	if r := f.collect(0); r.Used != 300 || !f.has("parent") {
-		t.Errorf("%+v: what a kept failure builds on stays", r)
+	if r := f.collect(400); r.Used != 300 || r.Failures != 0 {
+		t.Errorf("%+v: failures have half of the room", r)
 	}
 	f.now = f.now.Add(6 * 365 * 24 * time.Hour)
 	if r := f.collect(1000); r.Used != 100 || len(f.reaped) != 3 {
@@ -441,6 +441,30 @@ func TestTidyRemovesWhatNobodyHas(t *testing.T) {
 		t.Errorf("the log of the result: %v", err)
 	} else {
 		text.Close()
+	}
+}
+
+func TestFailuresGiveWay(t *testing.T) {
+	f := setup(t)
+	f.put("parent", "base")
+	for i := range 2 {
+		name := fmt.Sprint("f", i)
+		err := f.KeepFailures(t.Context(), []cache.Failure{{
+			Step: plan.StepID{Project: "/p", Pipeline: "ci", Step: name}, Runner: "r", Ref: runner.SnapshotRef("run." + name), Run: "run",
+			Parts: []runner.SnapshotPart{{ID: "base", Bytes: 100}, {ID: name, Bytes: 10}},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := f.collect(120); r.Used != 120 || r.Failures != 0 {
+		t.Errorf("%+v: all of it has room", r)
+	}
+	if r := f.collect(115); r.Used != 110 || r.Failures != 1 || f.reaped["run.f0"] != 1 || !f.has("parent") {
+		t.Errorf("%+v, reaped %v: the older failure goes, and what the newer one builds on stays", r, f.reaped)
+	}
+	if r := f.collect(105); r.Used != 100 || r.Failures != 1 || f.reaped["run.f1"] != 1 || !f.has("parent") {
+		t.Errorf("%+v, reaped %v: the newer failure goes, and its parent is a result again", r, f.reaped)
 	}
 }
 

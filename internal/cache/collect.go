@@ -26,6 +26,14 @@ type Limits struct {
 	Failures     FailureLimits
 }
 
+// failures are the limits of kept failures, which may have half of the room at
+// most: the rest is for results.
+func (l Limits) failures() FailureLimits {
+	f := l.Failures
+	f.Bytes = min(f.Bytes, l.MaxBytes/2)
+	return f
+}
+
 // Report is what a collection did.
 type Report struct {
 	Removed  int            // results
@@ -36,8 +44,9 @@ type Report struct {
 }
 
 // Collect removes what exceeds the limits, the least recently used results
-// first, and one that others build on only after those. Pinned ones and those
-// that a living run has in use stay, with all that they need. free returns the
+// first, and one that others build on only after those. Where that is not
+// enough, kept failures go, the oldest first, and what they build on. Pinned
+// results and those that a living run has in use stay, with all that they need. free returns the
 // bytes that are free on the file system. Where another process collects at the
 // moment, it does nothing.
 //
@@ -51,7 +60,7 @@ func (c *Cache) Collect(ctx context.Context, limits Limits, reapers map[string]r
 	return c.collecting(ctx, false, reapers, func(now *collection) error {
 		var failures int
 		err := c.db.Update(ctx, func(tx *sql.Tx) (err error) {
-			failures, err = c.forgetFailures(ctx, tx, limits.Failures)
+			failures, err = c.forgetFailures(ctx, tx, limits.failures())
 			return err
 		})
 		if err == nil {
@@ -64,7 +73,11 @@ func (c *Cache) Collect(ctx context.Context, limits Limits, reapers map[string]r
 				return err
 			}
 			before := now.report.Removed
-			if err = now.evict(ctx, e); err == nil && now.report.Removed == before {
+			if err = now.evict(ctx, e); err != nil || now.report.Removed > before {
+				continue
+			}
+			gone := false
+			if gone, err = now.giveUpFailure(ctx, e); err == nil && !gone {
 				return nil // all that is left has to stay
 			}
 		}

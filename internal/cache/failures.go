@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"time"
 
 	"github.com/strata-ci/strata/internal/plan"
@@ -76,6 +77,33 @@ func (c *Cache) forgetFailures(ctx context.Context, tx *sql.Tx, limits FailureLi
 		removed++
 	}
 	return removed, nil
+}
+
+// giveUpFailure has the oldest kept failure leave that an eviction may free, and
+// reports whether there was one.
+func (now *collection) giveUpFailure(ctx context.Context, e *eviction) (gone bool, err error) {
+	err = now.db.UpdateDurable(ctx, func(tx *sql.Tx) error {
+		failures, err := failedSnapshots(ctx, tx)
+		if err != nil {
+			return err
+		}
+		for _, f := range slices.Backward(failures) {
+			freed, err := own(ctx, tx, f.snapshot)
+			if err != nil {
+				return err
+			}
+			if freed <= e.spare {
+				gone = true
+				return forgetFailure(ctx, tx, f.snapshot)
+			}
+		}
+		return nil
+	})
+	if err != nil || !gone {
+		return false, err
+	}
+	now.report.Failures++
+	return true, now.reap(ctx)
 }
 
 // failed is the snapshot of a kept failure.

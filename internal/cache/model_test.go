@@ -105,11 +105,7 @@ func (m *model) collect(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for len(m.failures) > most {
-		delete(m.failed, m.failures[0])
-		m.failures = m.failures[1:]
-	}
-	exceeded := m.used() > limit
+	exceeded := m.forget(t, most, limit)
 	for name, k := range m.results {
 		if m.f.has(name) {
 			continue
@@ -131,8 +127,51 @@ func (m *model) collect(t *rapid.T) {
 				t.Fatalf("%v are used, more than %v, and %s could go", m.used(), limit, name)
 			}
 		}
+		if len(m.failures) > 0 {
+			t.Fatalf("%v are used, more than %v, and failures could go", m.used(), limit)
+		}
 	}
 	m.reaped(t)
+}
+
+// onlyFailed is what failures hold and no result does.
+func (m *model) onlyFailed() (total pipeline.Bytes) {
+	failed := m.failed
+	all := m.used()
+	m.failed = nil
+	total = all - m.used()
+	m.failed = failed
+	return total
+}
+
+// forget takes out the failures that are not kept any more: those beyond the
+// newest, and more only where the rest exceeds its limits. It reports whether
+// all that is left by then exceeds the limit of all.
+func (m *model) forget(t *rapid.T, most int, limit pipeline.Bytes) (exceeded bool) {
+	list, err := m.f.Failures(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]bool{}
+	for _, l := range list {
+		there[l.Step.Step] = true
+	}
+	all := maps.Clone(m.failed)
+	newest := m.failures[max(0, len(m.failures)-most):]
+	maps.DeleteFunc(m.failed, func(name string, _ *known) bool { return !slices.Contains(newest, name) })
+	exceeded = m.used() > limit
+	if !exceeded && m.onlyFailed() <= limit/2 {
+		if len(there) != len(m.failed) {
+			t.Fatalf("%v are kept of the failures, want %v", there, newest)
+		}
+	}
+	if len(there) > most {
+		t.Fatalf("%d failures are kept, more than %d", len(there), most)
+	}
+	m.failed = all
+	maps.DeleteFunc(m.failed, func(name string, _ *known) bool { return !there[name] })
+	m.failures = slices.DeleteFunc(m.failures, func(name string) bool { return !there[name] })
+	return exceeded
 }
 
 // reaped checks that exactly what is gone was reaped, once.
