@@ -153,7 +153,7 @@ var lasting = regexp.MustCompile(`^(` + strings.Join([]string{
 	`records\.(lock|db(-wal|-shm)?)`,
 	`runs/\.lock`, `runs/[^/]+/journal\.ndjson`, `runs/[^/]+/logs/[^/]+\.log`,
 	`projects/[^/]+/(index|lock)`, `projects/[^/]+/layers/[0-9]+/(lock|tree/)`,
-	`containers/(boot|machine\.json|live/lock)`, `containers/host/(lock|[0-9a-f]+/)`, `containers/layers/[^/]+/`,
+	`containers/(boot|machine\.json|live/lock)`, `containers/host/(lock|[0-9a-f]+(-unstackable)?/)`, `containers/layers/[^/]+/`,
 	`hosts/lock`, `hosts/snapshots/[^/]+/`,
 	`cache/(collect\.lock|reserve)`, `cache/logs/[^/]+/[^/]+`,
 }, "|") + `)$`)

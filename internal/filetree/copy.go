@@ -10,8 +10,9 @@ import (
 )
 
 // Copy copies the contents of src into the existing directory dst: contents,
-// modes, times, owners, user attributes, symlinks, hard links and special files;
-// not sockets, which mean nothing without their process. modes are those to use
+// modes, times, owners, user attributes, symlinks, hard links (as files of their
+// own where the file system has none) and special files; not sockets, which mean
+// nothing without their process. modes are those to use
 // in place of src's own.
 func Copy(ctx context.Context, src, dst string, modes Modes) error {
 	info, err := os.Lstat(src)
@@ -67,10 +68,10 @@ func (c *Copier) Entry(rel string, info fs.FileInfo) error {
 	}
 	src, dst := filepath.Join(c.src, rel), filepath.Join(c.dst, rel)
 	id, linked := linkedFile(info)
-	if first, ok := c.links[id]; linked && ok {
-		return os.Link(first, dst)
+	if first, ok := c.links[id]; linked && ok && os.Link(first, dst) == nil {
+		return nil
 	}
-	if linked {
+	if linked { // or its copy can have no more names: then this is one for itself
 		c.links[id] = dst
 	}
 	var err error

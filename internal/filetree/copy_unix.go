@@ -57,11 +57,16 @@ func copySpecial(dst string, info fs.FileInfo) error {
 	return nil
 }
 
-// SyncDir writes a directory's own entries to the disk.
+// SyncDir writes a directory's own entries to the disk. Where the file system
+// syncs no directories (fsync(2), EINVAL), it does nothing.
 func SyncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	err = f.Sync()
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
+		err = nil
+	}
+	return errors.Join(err, f.Close())
 }

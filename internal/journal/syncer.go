@@ -119,7 +119,7 @@ func (s *syncer) syncAll() error {
 	var g errgroup.Group
 	g.Go(s.syncFiles)
 	for _, dir := range []string{filepath.Join(s.dir, logsName), s.dir, filepath.Dir(s.dir)} {
-		g.Go(func() error { return syncDir(dir) })
+		g.Go(func() error { return filetree.SyncDir(dir) })
 	}
 	return errors.Join(failed, g.Wait())
 }

@@ -4,7 +4,6 @@ package snapshot
 
 import (
 	"context"
-	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -116,11 +115,10 @@ func mergeEntry(u union, e fs.DirEntry, dst string) (whiteout bool, err error) {
 	if whiteout && u.bare {
 		return true, nil
 	}
-	err = os.Link(src, dst)
-	if errors.Is(err, unix.EMLINK) { // ext4 allows 65000 names
-		err = copyEntry(src, dst, info)
+	if os.Link(src, dst) == nil {
+		return whiteout, nil
 	}
-	return whiteout, err
+	return whiteout, copyEntry(src, dst, info) // ext4 allows 65000 names
 }
 
 // copyEntry writes another file like src.

@@ -107,7 +107,7 @@ func (r *Runner) Driver() Driver { return r.choice }
 func (r *Runner) Close() error {
 	var err error
 	if m, ok := r.machine.peek(); ok {
-		err = m.seats.close()
+		err = errors.Join(m.seats.close(), m.image.close())
 	}
 	return errors.Join(err, r.store.Close())
 }

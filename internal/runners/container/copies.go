@@ -37,7 +37,7 @@ func (d *copies) fork(ctx context.Context, in runner.ExecutorInput, hostPaths []
 		switch {
 		case tree == snapshot.Root:
 			// Its whiteouts lie where the machine's directories are mounted.
-			return filetree.Copy(ctx, d.image.base, dir, nil)
+			return filetree.Copy(ctx, d.image.path, dir, nil)
 		case in.Workspace != nil:
 			return in.Workspace.CopyTo(ctx, dir)
 		}

@@ -58,7 +58,7 @@ func tryOverlay(cell *sandbox.Cell, dir, state string, image *hostImage) (Driver
 	if image.unstackable != nil {
 		return copiesBecause(image.unstackable, state), nil
 	}
-	lowers, err := oneOfEach(append([]string{image.base}, image.lowers()...))
+	lowers, err := oneOfEach(append([]string{image.path}, image.lowers()...))
 	if err != nil {
 		return Driver{}, fmt.Errorf("look at this machine's file systems: %w", err)
 	}

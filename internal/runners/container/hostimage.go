@@ -18,13 +18,11 @@ import (
 // below everything else. What is not among them (home directories, mounted
 // disks, sockets in /run) does not exist for a step.
 type hostImage struct {
-	base  string     // a directory with what is not the machine's own, and whiteouts for what is hidden
+	*base            // what is not the machine's own, and whiteouts for what is hidden
 	trees []hostTree // in the order in which they are to be mounted
 	// hidden are the paths that are taken out, fresh those that start empty: what
 	// to do without overlays.
 	hidden, fresh []string
-	// unstackable is why base cannot be an overlay's layer, nil if it can.
-	unstackable error
 }
 
 // lowers returns the machine's directories of all trees.
@@ -87,11 +85,11 @@ func openHostImage(state string, private []string) (*hostImage, error) {
 	if err := b.build(state, append([]string{state}, private...)); err != nil {
 		return nil, err
 	}
-	base, unstackable, err := b.base.open(dir)
+	base, err := b.base.open(dir)
 	if err != nil {
 		return nil, err
 	}
-	return &hostImage{base: base, trees: b.trees, hidden: b.hidden, fresh: b.fresh, unstackable: unstackable}, nil
+	return &hostImage{base: base, trees: b.trees, hidden: b.hidden, fresh: b.fresh}, nil
 }
 
 type imageBuilder struct {

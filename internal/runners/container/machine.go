@@ -61,23 +61,31 @@ func (r *Runner) startMachine() (*machine, error) {
 	if m.image, err = openHostImage(r.opts.StateDir, r.opts.Private); err != nil {
 		return nil, fmt.Errorf("describe this machine as an image: %w", err)
 	}
+	if err := r.furnish(m); err != nil {
+		return nil, errors.Join(err, m.image.close())
+	}
+	return m, nil
+}
+
+// furnish gives the machine the rest, once it has its image.
+func (r *Runner) furnish(m *machine) error {
 	if r.choice.Name == driverOverlay && m.image.unstackable != nil {
 		// It hides nothing then, and it is not what the choice was made with.
-		return nil, fmt.Errorf("stack the image of this machine: %w", m.image.unstackable)
+		return fmt.Errorf("stack the image of this machine: %w", m.image.unstackable)
 	}
 	limit, err := r.limit.get()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	scratch, seatsDir := filepath.Join(dir, "scratch"), filepath.Join(dir, "seats")
+	scratch, seatsDir := filepath.Join(m.dir, "scratch"), filepath.Join(m.dir, "seats")
 	for _, d := range []string{scratch, seatsDir} {
 		if err := os.Mkdir(d, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
-			return nil, err
+			return err
 		}
 	}
 	m.seats = &seats{config: sandbox.Config{Scratch: scratch, Cgroups: limit.cgroups}, dir: seatsDir}
 	m.use(r.store, r.choice)
-	return m, nil
+	return nil
 }
 
 // use makes the machine fork steps in the way of a driver.

@@ -44,19 +44,19 @@ func (d *overlays) fork(_ context.Context, in runner.ExecutorInput, hostPaths []
 }
 
 func (d *overlays) fill(f *overlayFork, in runner.ExecutorInput, hostPaths []string) error {
-	base := []string{d.image.base}
+	base := []string{d.image.path}
 	if len(hostPaths) > 0 {
 		points, err := d.mountPoints(hostPaths)
 		if err != nil {
 			return err
 		}
-		base = []string{points, d.image.base}
+		base = []string{points, d.image.path}
 	}
 	if err := f.add(snapshot.Root, ".", base...); err != nil {
 		return err
 	}
 	for _, t := range d.image.trees {
-		if err := f.add(snapshot.Root, t.at, filepath.Join(d.image.base, t.at), t.lower); err != nil {
+		if err := f.add(snapshot.Root, t.at, filepath.Join(d.image.path, t.at), t.lower); err != nil {
 			return err
 		}
 	}

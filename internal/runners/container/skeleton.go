@@ -52,24 +52,37 @@ func (s skeleton) digest() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// open returns a directory below dir that holds the skeleton, which it writes
-// unless it is there. Unstackable says why it cannot be a layer of an overlay.
-func (s skeleton) open(dir string) (path string, unstackable, err error) {
-	path = filepath.Join(dir, s.digest())
+// base is a skeleton on the disk. It stays there while it is open.
+type base struct {
+	path string
+	// unstackable is why it cannot be a layer of an overlay, nil if it can.
+	unstackable error
+	lock        *os.File
+}
+
+func (b *base) close() error { return b.lock.Close() }
+
+// open returns the skeleton in a directory below dir, where it is written unless
+// it is there. Skeletons that nobody has open are removed when one is written.
+func (s skeleton) open(dir string) (*base, error) {
+	path := filepath.Join(dir, s.digest())
 	// What cannot be a layer is written anew each time, to know the reason.
-	if _, err := os.Stat(path); err == nil {
-		return path, nil, nil
+	if lock, err := holdDir(path); err == nil {
+		return &base{path: path, lock: lock}, nil
 	}
-	lock, err := filelock.Open(filepath.Join(dir, "lock"), filelock.Exclusive)
+	lock, err := filelock.Open(filepath.Join(dir, lockFile), filelock.Exclusive)
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	defer lock.Close()
-	tmp := filepath.Join(dir, "new")
-	if err := errors.Join(filetree.Remove(tmp), os.Mkdir(tmp, 0o700)); err != nil { // a killed process may have left one
-		return "", nil, err
+	if err := removeUnused(dir); err != nil {
+		return nil, err
 	}
-	unstackable, err = s.write(tmp)
+	tmp := filepath.Join(dir, newName)
+	if err := os.Mkdir(tmp, 0o700); err != nil {
+		return nil, err
+	}
+	unstackable, err := s.write(tmp)
 	if err == nil {
 		err = filetree.Sync(tmp) // what has its name is whole, also after a loss of power
 	}
@@ -82,13 +95,72 @@ func (s skeleton) open(dir string) (path string, unstackable, err error) {
 	if err == nil {
 		err = os.Rename(tmp, path)
 	}
-	if err == nil {
-		return path, unstackable, nil
+	if err != nil {
+		err = errors.Join(err, filetree.Remove(tmp))
 	}
-	if _, statErr := os.Stat(path); statErr == nil { // it was written before
-		err = nil
+	// Another process may have written it before.
+	held, holdErr := holdDir(path)
+	if holdErr != nil {
+		return nil, errors.Join(err, holdErr)
 	}
-	return path, unstackable, errors.Join(err, filetree.Remove(tmp))
+	return &base{path: path, unstackable: unstackable, lock: held}, nil
+}
+
+// What is in the directory of skeletons beside them.
+const (
+	lockFile = "lock" // held by whoever writes or removes one
+	newName  = "new"  // one that is being written
+)
+
+// holdDir keeps a directory from being removed by removeUnused until the file is
+// closed. It fails where the directory is not there or is being removed.
+func holdDir(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	held, err := filelock.Try(f, filelock.Shared)
+	if err == nil && held {
+		var mine, there fs.FileInfo
+		if mine, err = f.Stat(); err == nil {
+			there, err = os.Stat(path)
+		}
+		held = err == nil && os.SameFile(mine, there)
+	}
+	if err == nil && !held {
+		err = &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// removeUnused removes what is in the directory of skeletons and not open, also
+// what a killed process was writing.
+func removeUnused(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() == lockFile {
+			continue
+		}
+		path := filepath.Join(dir, e.Name())
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		free, err := filelock.Try(f, filelock.Exclusive)
+		if err == nil && free {
+			err = filetree.Remove(path)
+		}
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // write makes the nodes in the existing directory root.

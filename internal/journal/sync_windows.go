@@ -1,4 +1,0 @@
-package journal
-
-// syncDir does nothing: Windows makes names durable with their files.
-func syncDir(string) error { return nil }
