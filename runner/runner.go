@@ -171,7 +171,9 @@ type ExecutorInput struct {
 	RunID, StepID string
 	// Workspace is the run's capture; nil for an empty workspace.
 	Workspace Workspace
-	// Parent is the snapshot to start from; empty to start from the image.
+	// Parent is the snapshot to start from; empty to start from the image. It may
+	// have been made from another capture: then the step gets what the parent
+	// changed in the workspace, on top of its own capture.
 	Parent SnapshotRef
 	// Cache is the engine's decision.
 	Cache CacheDecision

@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -114,25 +115,35 @@ func (s *site) mountPoor(refusal syscall.Errno) {
 
 // TestPoorFileSystem has all commands work where files can only be copied.
 func TestPoorFileSystem(t *testing.T) {
+	const after = "a poor file system"
 	s := newSite(t)
 	s.mountPoor(0)
-	s.again("good", "a poor file system")
-	s.again("good", "a poor file system")
-	t.Log(s.run(nil, "run", "good"))
-	t.Log(s.run(nil, "cache", "ls"))
-	s.again("bad", "a poor file system")
+	s.again("good", after)
+	s.again("good", after)
+	if o := s.run(nil, "run", "good"); strings.Count(o.stderr, ": cached: ") != 5 || strings.Count(o.stderr, "note: ") != 1 {
+		t.Errorf("not all earlier results are used, or not one note tells of the copies: %v", o)
+	}
+	s.again("bad", after)
 	s.edit("c.txt")
-	s.again("good", "a poor file system")
-	s.whole("a poor file system")
+	s.again("good", after)
+	if o := s.run(nil, "why", "left"); !strings.Contains(o.stdout, "the input c.txt changed") {
+		t.Errorf("it does not say why: %v", o)
+	}
+	s.whole(after)
+	if o := s.run(nil, "cache", "prune"); o.code != 0 || !strings.Contains(o.stderr, "removed 8 results") {
+		t.Errorf("not all results can be removed: %v", o)
+	}
+	s.again("good", after)
 }
 
-// TestPoorFileSystemWithoutLocks is told of before anything runs.
+// TestPoorFileSystemWithoutLocks has a file system that has no locks of either
+// kind. Each command says so, and what to do, before it does anything else.
 func TestPoorFileSystemWithoutLocks(t *testing.T) {
 	for _, refusal := range []syscall.Errno{syscall.ENOLCK, syscall.EOPNOTSUPP, syscall.ENOSYS} {
 		s := newSite(t)
 		s.mountPoor(refusal)
-		for _, args := range [][]string{runArgs("good"), {"run", "good", "--dry-run"}, {"runs"}, {"why", "a"}, {"cache", "ls"}, {"doctor", "--repair"}} {
-			t.Log(s.run(nil, args...))
+		for _, args := range [][]string{runArgs("good"), {"runs"}, {"why", "a"}, {"cache", "ls"}, {"cache", "prune", "--all"}, {"doctor", "--repair"}} {
+			s.run(nil, args...).told(t, s.home, "no locks", "STRATA_HOME to a directory on a local disk")
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/strata-ci/strata/internal/fault"
 )
@@ -43,6 +44,19 @@ func Remove(path string) error {
 // Modes are modes of entries by their paths in a tree.
 type Modes map[string]fs.FileMode
 
+// Below returns the modes in a directory of the tree, by their paths in there.
+func (m Modes) Below(dir string) Modes {
+	below := Modes{}
+	for path, mode := range m {
+		if path == dir {
+			below["."] = mode
+		} else if rel, ok := strings.CutPrefix(path, dir+string(filepath.Separator)); ok {
+			below[rel] = mode
+		}
+	}
+	return below
+}
+
 // OpenUp makes everything below dir accessible to its owner, so that an
 // ordinary user can copy and remove it, and returns the modes that it changed.
 func OpenUp(dir string) (Modes, error) {
@@ -71,6 +85,10 @@ func OpenUp(dir string) (Modes, error) {
 	})
 	return modes, err
 }
+
+// Missing reports that a path leads nowhere, also because a part of it is no
+// directory.
+func Missing(err error) bool { return errors.Is(err, fs.ErrNotExist) || notDirectory(err) }
 
 // SyncFile brings the contents of a file to the disk.
 func SyncFile(path string) error {

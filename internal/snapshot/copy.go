@@ -18,22 +18,28 @@ import (
 // overlays: its trees are copies of its parent's. It ends with Commit or Discard.
 type Copy struct{ branch }
 
-// Copy starts a copy of parent. Without a parent, fresh fills the directory of
-// each tree instead. An unknown parent is an *runner.InfraError of KindSnapshot.
-func (s *Store) Copy(ctx context.Context, parent runner.SnapshotRef, fresh func(tree Tree, dir string) error) (*Copy, error) {
+// Parent is what the step's parent left of one tree: a directory that never
+// changes, and the modes that differ from those in it.
+type Parent struct {
+	Dir   string
+	Modes filetree.Modes
+	layer string
+}
+
+// Beside returns the path of a file that was kept beside the parent's trees.
+func (p *Parent) Beside(name string) string { return filepath.Join(p.layer, name) }
+
+// Copy starts a copy: fill puts into the directory of each tree what the step is
+// to see there, from what its parent left; nil without one. An unknown parent is
+// an *runner.InfraError of KindSnapshot.
+func (s *Store) Copy(ctx context.Context, parent runner.SnapshotRef, fill func(c *Copy, tree Tree, from *Parent) error) (*Copy, error) {
 	b, err := s.branch(parent)
 	if err != nil {
 		return nil, err
 	}
 	c := &Copy{b}
-	if err = c.mkdir(); err != nil {
-		c.Discard()
-		return nil, err
-	}
-	if len(c.chain) > 0 {
-		err = filetree.Copy(ctx, c.chain[0].dir, c.dir, c.chain[0].modes)
-	} else {
-		err = c.fill(fresh)
+	if err = c.mkdir(); err == nil {
+		err = c.fill(fill)
 	}
 	if err == nil {
 		return c, nil
@@ -45,17 +51,25 @@ func (s *Store) Copy(ctx context.Context, parent runner.SnapshotRef, fresh func(
 	return nil, runner.AsInfra("copy the files for the step", err)
 }
 
-func (c *Copy) fill(fresh func(tree Tree, dir string) error) error {
+func (c *Copy) fill(fill func(c *Copy, tree Tree, from *Parent) error) error {
 	for _, tree := range []Tree{Root, Workspace} {
 		if err := os.Mkdir(c.Dir(tree), 0o755); err != nil {
 			return err
 		}
-		if err := fresh(tree, c.Dir(tree)); err != nil {
+		var from *Parent
+		if len(c.chain) > 0 {
+			l := c.chain[0]
+			from = &Parent{Dir: filepath.Join(l.dir, string(tree)), Modes: l.modes.Below(string(tree)), layer: l.dir}
+		}
+		if err := fill(c, tree, from); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// Beside returns the path of a file that is to be kept beside the trees.
+func (c *Copy) Beside(name string) string { return filepath.Join(c.dir, name) }
 
 // Dir returns the directory that holds a tree.
 func (c *Copy) Dir(tree Tree) string { return filepath.Join(c.dir, string(tree)) }

@@ -141,12 +141,14 @@ type copies struct {
 
 func (d copies) Fork(parent runner.SnapshotRef) (snapshottest.Fork, error) {
 	ctx := context.Background()
-	c, err := d.Copy(ctx, parent, func(tree snapshot.Tree, dir string) error {
-		from := d.image.Root
-		if tree == snapshot.Workspace {
-			from = d.image.Workspace
+	c, err := d.Copy(ctx, parent, func(c *snapshot.Copy, tree snapshot.Tree, from *snapshot.Parent) error {
+		if from != nil {
+			return filetree.Copy(ctx, from.Dir, c.Dir(tree), from.Modes)
 		}
-		return filetree.Copy(ctx, from, dir, nil)
+		if tree == snapshot.Workspace {
+			return filetree.Copy(ctx, d.image.Workspace, c.Dir(tree), nil)
+		}
+		return filetree.Copy(ctx, d.image.Root, c.Dir(tree), nil)
 	})
 	if err != nil {
 		return nil, err

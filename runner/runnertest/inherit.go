@@ -137,7 +137,6 @@ line' './ÄÖ→'; ls -A | wc -l | tr -d ' '`), "a b\n-n\n.hidden\n*\nq'\"\nnew\
 		c.equal("lines of a file that a process was writing", c.in(parent, "wc -l < grows"), one)
 	}},
 	{name: "the sources of its own capture below the parent's changes", fn: func(c *check) {
-		c.need(c.props.Rebase, "Rebase")
 		old := newWorkspace(c, tree{
 			{path: "same", mode: 0o644, data: "1"},
 			{path: "newer", mode: 0o644, data: "1"},

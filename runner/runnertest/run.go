@@ -40,10 +40,6 @@ type Properties struct {
 	Daemons bool
 	// Snapshots: the runner commits snapshots and starts steps from them.
 	Snapshots bool
-	// Rebase: a child of a snapshot that was made from an older capture gets the
-	// parent's changes on top of its own capture. Otherwise it gets the older
-	// sources.
-	Rebase bool
 	// Modes, Symlinks, HardLinks and FIFOs: these survive in a snapshot.
 	Modes, Symlinks, HardLinks, FIFOs bool
 	// Root is a directory outside the workspace that steps can write to and

@@ -28,7 +28,6 @@ func TestMain(m *testing.M) {
 func TestConformance(t *testing.T) {
 	t.Run("overlay", func(t *testing.T) {
 		props := properties(t)
-		props.Rebase = true
 		props.Root = "/opt"
 		conform(t, Options{}, props)
 	})

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/strata-ci/strata/internal/filetree"
+	"github.com/strata-ci/strata/internal/rebase"
 	"github.com/strata-ci/strata/internal/sandbox"
 	"github.com/strata-ci/strata/internal/snapshot"
 	"github.com/strata-ci/strata/runner"
@@ -33,15 +34,15 @@ type copyFork struct {
 }
 
 func (d *copies) fork(ctx context.Context, in runner.ExecutorInput, hostPaths []string, _ *seat) (fork, error) {
-	c, err := d.store.Copy(ctx, in.Parent, func(tree snapshot.Tree, dir string) error {
+	c, err := d.store.Copy(ctx, in.Parent, func(c *snapshot.Copy, tree snapshot.Tree, from *snapshot.Parent) error {
 		switch {
-		case tree == snapshot.Root:
-			// Its whiteouts lie where the machine's directories are mounted.
-			return filetree.Copy(ctx, d.image.path, dir, nil)
-		case in.Workspace != nil:
-			return in.Workspace.CopyTo(ctx, dir)
+		case tree == snapshot.Workspace:
+			return fillWorkspace(ctx, c, in, from)
+		case from != nil:
+			return filetree.Copy(ctx, from.Dir, c.Dir(tree), from.Modes)
 		}
-		return nil
+		// Its whiteouts lie where the machine's directories are mounted.
+		return filetree.Copy(ctx, d.image.path, c.Dir(tree), nil)
 	})
 	if err != nil {
 		return nil, err
@@ -56,6 +57,48 @@ func (d *copies) fork(ctx context.Context, in runner.ExecutorInput, hostPaths []
 		return nil, runner.AsInfra("put the step's root together", err)
 	}
 	return f, nil
+}
+
+// sources is what a snapshot remembers of the capture that its workspace began as.
+type sources struct {
+	Capture string // its ID, empty for none
+	Files   rebase.Baseline
+}
+
+// sourcesFile is where it is kept, beside the snapshot's trees.
+const sourcesFile = "sources.gob"
+
+// fillWorkspace gives the step its own capture below what its parent changed.
+func fillWorkspace(ctx context.Context, c *snapshot.Copy, in runner.ExecutorInput, from *snapshot.Parent) error {
+	now, dir := sources{}, c.Dir(snapshot.Workspace)
+	if in.Workspace != nil {
+		now.Capture = in.Workspace.ID()
+	}
+	var before sources
+	if from != nil {
+		var err error
+		if before, err = rebase.Load[sources](from.Beside(sourcesFile)); err != nil {
+			return &runner.InfraError{Op: "start from the snapshot " + string(in.Parent), Kind: runner.KindSnapshot, Err: err}
+		}
+		if before.Capture == now.Capture {
+			now.Files = before.Files
+			return errors.Join(filetree.Copy(ctx, from.Dir, dir, from.Modes), rebase.Save(c.Beside(sourcesFile), now))
+		}
+	}
+	var err error
+	if in.Workspace != nil {
+		err = in.Workspace.CopyTo(ctx, dir)
+	}
+	if err == nil {
+		now.Files, err = rebase.Describe(dir)
+	}
+	if err == nil {
+		err = rebase.Save(c.Beside(sourcesFile), now)
+	}
+	if err == nil && from != nil {
+		err = before.Files.Apply(ctx, from.Dir, dir, from.Modes)
+	}
+	return err
 }
 
 func (f *copyFork) fill(image *hostImage) error {

@@ -29,7 +29,6 @@ func TestConformance(t *testing.T) {
 		Signals:   unix,
 		Daemons:   runtime.GOOS == "linux",
 		Snapshots: true,
-		Rebase:    true,
 		Modes:     unix,
 		Symlinks:  unix,
 		HardLinks: unix,

@@ -14,6 +14,7 @@ import (
 
 	"github.com/strata-ci/strata/internal/fault"
 	"github.com/strata-ci/strata/internal/filetree"
+	"github.com/strata-ci/strata/internal/rebase"
 	"github.com/strata-ci/strata/pipeline"
 	"github.com/strata-ci/strata/runner"
 )
@@ -76,7 +77,7 @@ func (s state) keep(ctx context.Context, ref runner.SnapshotRef) (made seal, isN
 // writeSeal writes the seal to the disk, and the names of all that leads to it.
 func (s state) writeSeal(dir string, made seal) error {
 	temporary := filepath.Join(dir, sealFile+".new")
-	if err := errors.Join(fault.Point("host: write a seal"), store(dir, sealFile+".new", made)); err != nil {
+	if err := errors.Join(fault.Point("host: write a seal"), rebase.Save(filepath.Join(dir, sealFile+".new"), made)); err != nil {
 		return err
 	}
 	if err := filetree.SyncFile(temporary); err != nil {
@@ -108,7 +109,7 @@ func (s state) unseal(refs []string) error {
 // kept reports whether there is a snapshot of that name that is kept.
 func (s state) kept(ref string) (bool, error) {
 	_, err := os.Lstat(filepath.Join(s.snapshot(ref), sealFile))
-	if missing(err) {
+	if filetree.Missing(err) {
 		return false, nil
 	}
 	return err == nil, err
@@ -123,11 +124,11 @@ func (s state) readSeal(op string, ref runner.SnapshotRef) (seal, error) {
 		return seal{}, broken(op, ref, fmt.Errorf("there is no snapshot %q", ref))
 	}
 	dir := s.snapshot(string(ref))
-	made, err := load[seal](dir, sealFile)
+	made, err := rebase.Load[seal](filepath.Join(dir, sealFile))
 	if err == nil {
 		return made, nil
 	}
-	if !missing(err) {
+	if !filetree.Missing(err) {
 		return seal{}, broken(op, ref, err)
 	}
 	if _, err := os.Lstat(dir); err != nil {
@@ -180,7 +181,7 @@ func unusable(ctx context.Context, op string, ref runner.SnapshotRef, err error)
 	switch {
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return ctx.Err()
-	case missing(err):
+	case filetree.Missing(err):
 		return broken(op, ref, err)
 	}
 	return runner.AsInfra(fmt.Sprintf("%s the snapshot %s", op, ref), err)

@@ -1,10 +1,8 @@
 package host
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
-	"encoding/gob"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,11 +11,11 @@ import (
 
 	"github.com/strata-ci/strata/internal/fault"
 	"github.com/strata-ci/strata/internal/filetree"
+	"github.com/strata-ci/strata/internal/rebase"
 	"github.com/strata-ci/strata/runner"
 )
 
-// record is what a snapshot remembers beside the files. It is kept in gob,
-// because a path on Unix is any bytes, which JSON cannot hold.
+// record is what a snapshot remembers beside the files.
 type record struct {
 	// Capture is the ID of the capture that the files come from; "" for none.
 	Capture string
@@ -55,7 +53,7 @@ func (s state) fill(ctx context.Context, room *room, in runner.ExecutorInput) (s
 		return "", broken(fmt.Errorf("there is no snapshot %q", in.Parent))
 	}
 	parent := s.snapshot(string(in.Parent))
-	rec, err := load[record](parent, recordFile)
+	rec, err := rebase.Load[record](filepath.Join(parent, recordFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", broken(errGone)
 	}
@@ -65,7 +63,7 @@ func (s state) fill(ctx context.Context, room *room, in runner.ExecutorInput) (s
 	if rec.Capture == id {
 		err = fork(ctx, parent, rec, room)
 	} else {
-		err = rebase(ctx, parent, rec, room, in)
+		err = putOnTop(ctx, parent, rec, room, in)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", broken(err) // it was removed while it was copied
@@ -90,11 +88,11 @@ func copyCapture(ctx context.Context, room *room, in runner.ExecutorInput) error
 	if !mayCommit(in.Cache) {
 		return nil
 	}
-	base, err := describe(room.workspace())
+	base, err := rebase.Describe(room.workspace())
 	if err != nil {
 		return err
 	}
-	return store(room.dir, baselineFile, base)
+	return rebase.Save(filepath.Join(room.dir, baselineFile), base)
 }
 
 // fork copies a snapshot into the room.
@@ -109,17 +107,17 @@ func fork(ctx context.Context, parent string, rec record, room *room) error {
 	return filetree.CopyFile(filepath.Join(parent, baselineFile), filepath.Join(room.dir, baselineFile))
 }
 
-// rebase copies the step's own capture into the room and puts on top what the
+// putOnTop copies the step's own capture into the room and puts on top what the
 // parent has changed in its capture, as an overlay would.
-func rebase(ctx context.Context, parent string, rec record, room *room, in runner.ExecutorInput) error {
+func putOnTop(ctx context.Context, parent string, rec record, room *room, in runner.ExecutorInput) error {
 	if err := copyCapture(ctx, room, in); err != nil {
 		return err
 	}
-	old, err := load[baseline](parent, baselineFile)
+	old, err := rebase.Load[rebase.Baseline](filepath.Join(parent, baselineFile))
 	if err != nil {
 		return err
 	}
-	return applyChanges(ctx, old, filepath.Join(parent, "workspace"), room.workspace(), rec.Modes)
+	return old.Apply(ctx, filepath.Join(parent, "workspace"), room.workspace(), rec.Modes)
 }
 
 // commit makes the room the snapshot ref, in place of one with the same name.
@@ -134,7 +132,7 @@ func (s state) commit(room *room, capture string, ref runner.SnapshotRef) error 
 	if err != nil {
 		return err
 	}
-	if err := store(room.dir, recordFile, record{Capture: capture, Modes: modes}); err != nil {
+	if err := rebase.Save(filepath.Join(room.dir, recordFile), record{Capture: capture, Modes: modes}); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(s.snapshots(), 0o755); err != nil {
@@ -162,7 +160,7 @@ func (s state) reap(ref runner.SnapshotRef) error {
 		return nil
 	}
 	dir := s.snapshot(string(ref))
-	if _, err := os.Lstat(dir); missing(err) {
+	if _, err := os.Lstat(dir); filetree.Missing(err) {
 		return nil
 	}
 	room, err := s.open(filepath.Join(s.steps(), "reap-"+rand.Text()), (*room).mkdir)
@@ -176,28 +174,4 @@ func (s state) reap(ref runner.SnapshotRef) error {
 		err = nil
 	}
 	return errors.Join(err, room.close())
-}
-
-// load reads a file of a snapshot.
-func load[T any](dir, name string) (T, error) {
-	var v T
-	f, err := os.Open(filepath.Join(dir, name))
-	if err != nil {
-		return v, err
-	}
-	defer f.Close()
-	if err := gob.NewDecoder(bufio.NewReader(f)).Decode(&v); err != nil {
-		return v, fmt.Errorf("read %s: %w", f.Name(), err)
-	}
-	return v, nil
-}
-
-// store writes a file of a snapshot that is being made.
-func store[T any](dir, name string, v T) error {
-	f, err := os.Create(filepath.Join(dir, name))
-	if err != nil {
-		return err
-	}
-	w := bufio.NewWriter(f)
-	return errors.Join(gob.NewEncoder(w).Encode(v), w.Flush(), f.Close())
 }

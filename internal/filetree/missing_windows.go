@@ -1,4 +1,4 @@
-package host
+package filetree
 
 // notDirectory reports nothing: Windows calls it a path that does not exist.
 func notDirectory(error) bool { return false }

@@ -1,8 +1,18 @@
-package host
+// Package rebase puts what steps changed in an older capture of the workspace on
+// top of a newer one, as an overlay would, where files are copied.
+//
+// In: a directory that a capture was copied to; later, what steps have made of
+// it, and a copy of another capture. Out: a description of the first, to be kept
+// with the snapshot, and the changes, made in the second. It knows nothing of
+// snapshots and runners.
+package rebase
 
 import (
+	"bufio"
 	"context"
+	"encoding/gob"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,9 +20,9 @@ import (
 	"github.com/strata-ci/strata/internal/filetree"
 )
 
-// baseline describes the files of a capture by path, so that later a step's
+// Baseline describes the files of a capture by path, so that later a step's
 // changes can be told from its sources without having them.
-type baseline map[string]stamp
+type Baseline map[string]stamp
 
 // stamp is what tells whether an entry was changed. A directory has only its
 // mode: its time changes with its entries, which have stamps of their own.
@@ -35,9 +45,9 @@ func newStamp(path string, info fs.FileInfo) (stamp, error) {
 	}
 }
 
-// describe returns the stamps of all that is in dir and can be read.
-func describe(dir string) (baseline, error) {
-	base := baseline{}
+// Describe returns the stamps of all that is in dir and can be read.
+func Describe(dir string) (Baseline, error) {
+	base := Baseline{}
 	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrPermission) {
 			return fs.SkipDir
@@ -59,9 +69,9 @@ func describe(dir string) (baseline, error) {
 	return base, err
 }
 
-// applyChanges makes the changes in dst that lead from the tree that base
-// describes to the tree src. modes are as in filetree.Copy.
-func applyChanges(ctx context.Context, base baseline, src, dst string, modes filetree.Modes) error {
+// Apply makes the changes in dst that lead from the tree that base describes to
+// the tree src. modes are as in filetree.Copy.
+func (base Baseline) Apply(ctx context.Context, src, dst string, modes filetree.Modes) error {
 	for rel := range base {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -70,10 +80,10 @@ func applyChanges(ctx context.Context, base baseline, src, dst string, modes fil
 		if err == nil {
 			continue
 		}
-		if !missing(err) {
+		if !filetree.Missing(err) {
 			return err
 		}
-		if err := filetree.Remove(filepath.Join(dst, rel)); err != nil && !missing(err) {
+		if err := filetree.Remove(filepath.Join(dst, rel)); err != nil && !filetree.Missing(err) {
 			return err
 		}
 	}
@@ -81,17 +91,13 @@ func applyChanges(ctx context.Context, base baseline, src, dst string, modes fil
 	return c.changesIn(".")
 }
 
-// missing reports that a path leads nowhere, also because a part of it is no
-// directory.
-func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) || notDirectory(err) }
-
 // rebaser copies what differs from a baseline.
 type rebaser struct {
 	ctx      context.Context
 	src, dst string
 	modes    filetree.Modes
 	copier   *filetree.Copier
-	base     baseline
+	base     Baseline
 }
 
 func (r rebaser) changesIn(dir string) error {
@@ -182,4 +188,28 @@ func (r rebaser) makeDir(rel string) error {
 func isDir(path string) bool {
 	info, err := os.Lstat(path)
 	return err == nil && info.IsDir()
+}
+
+// Save writes what a snapshot has to remember beside its files to a new file. It
+// is gob, because a path on Unix is any bytes, which JSON cannot hold.
+func Save[T any](path string, v T) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriter(f)
+	return errors.Join(gob.NewEncoder(w).Encode(v), w.Flush(), f.Close())
+}
+
+// Load reads what Save wrote.
+func Load[T any](path string) (v T, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return v, err
+	}
+	defer f.Close()
+	if err := gob.NewDecoder(bufio.NewReader(f)).Decode(&v); err != nil {
+		return v, fmt.Errorf("read %s: %w", path, err)
+	}
+	return v, nil
 }
