@@ -235,7 +235,11 @@ func (c *cachePruneCmd) Run(ctx context.Context, a *app) error {
 			report, err = s.cache.Prune(ctx, sel, r.reapers())
 		}
 		captures, clearErr := engine.ClearCaptures(s.home, a.now())
-		a.say("removed %s, which frees %v; %v are kept", render.Count(report.Removed, "result"), report.Freed, report.Used)
+		removed := render.Count(report.Removed, "result")
+		if report.Failures > 0 {
+			removed += " and the files of " + render.Count(report.Failures, "failed step")
+		}
+		a.say("removed %s, which frees %v; %v are kept", removed, report.Freed, report.Used)
 		if captures > 0 {
 			a.say("removed the captures of %s that were not used for 30 days", render.Count(captures, "project"))
 		}

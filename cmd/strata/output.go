@@ -88,7 +88,10 @@ func (a *app) printCachedLog(ctx context.Context, e *journal.Event) (err error) 
 // knownStep returns an error if the run does not have the step.
 func knownStep(run *journal.Run, name string) error {
 	names, labels, err := stepNames(run)
-	if err != nil || slices.Contains(names, name) {
+	if slices.Contains(names, name) {
+		return nil // whoever reads on finds what is wrong with the rest
+	}
+	if err != nil {
 		return err
 	}
 	return invalidf("run %s has no step %q%s: it has %s", run.ID(), name, suggest.HintName(name, names, labels), strings.Join(names, ", "))
@@ -98,13 +101,10 @@ func knownStep(run *journal.Run, name string) error {
 // on the screen, empty for none.
 func stepNames(run *journal.Run) (names, labels []string, err error) {
 	events, err := run.Events()
-	if err != nil {
-		return nil, nil, err
-	}
 	for _, s := range journal.Fold(events).Steps {
 		names, labels = append(names, s.Name), append(labels, s.Label)
 	}
-	return names, labels, nil
+	return names, labels, err
 }
 
 // printOutput writes output as it is, and says of a step that never ran why it

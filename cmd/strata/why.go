@@ -69,10 +69,7 @@ func (c *whyCmd) find(ctx context.Context, a *app) (journal.RunState, error) {
 		if err != nil {
 			return journal.RunState{}, err
 		}
-		if err := knownStep(run, c.Step); err != nil {
-			return journal.RunState{}, err
-		}
-		return stateOf(run)
+		return stateWith(run, c.Step)
 	}
 	root, err := a.here()
 	if err != nil {
@@ -95,7 +92,7 @@ func (c *whyCmd) find(ctx context.Context, a *app) (journal.RunState, error) {
 		return journal.RunState{}, err
 	}
 	if found != nil {
-		return stateOf(found)
+		return stateWith(found, c.Step)
 	}
 	latest, err := a.findRun(ctx, "latest")
 	if err != nil {
@@ -110,12 +107,13 @@ func (c *whyCmd) find(ctx context.Context, a *app) (journal.RunState, error) {
 		c.Step, suggest.HintName(c.Step, append(known, names...), labels))
 }
 
-func stateOf(run *journal.Run) (journal.RunState, error) {
-	events, err := run.Events()
-	if err != nil {
+// stateWith returns the state of a run that has the step.
+func stateWith(run *journal.Run, step string) (journal.RunState, error) {
+	if err := knownStep(run, step); err != nil {
 		return journal.RunState{}, err
 	}
-	return journal.Fold(events), nil
+	events, err := run.Events()
+	return journal.Fold(events), err
 }
 
 // text is the answer for people: the verdict, what differs, and the figures.

@@ -64,6 +64,7 @@ func (r *Run) Follow(ctx context.Context, opts FollowOptions) iter.Seq2[Item, er
 }
 
 func (r *Run) follow(ctx context.Context, opts FollowOptions, yield func(Item, error) bool) error {
+	over := r.over()
 	events, err := r.openEvents()
 	if err != nil {
 		return err
@@ -79,6 +80,8 @@ func (r *Run) follow(ctx context.Context, opts FollowOptions, yield func(Item, e
 			return err
 		case progress:
 			continue
+		case over:
+			return r.cut()
 		case dead:
 			return nil // and this pass, which began after the death, found no more
 		case w.wake == nil:

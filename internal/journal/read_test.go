@@ -94,13 +94,37 @@ func TestUnknownEventsAndFieldsPassThrough(t *testing.T) {
 
 func TestTornLastLineIsNoEvent(t *testing.T) {
 	for _, torn := range []string{"{", `{"type":"run_finished","seq":2,"status":"passed"}`, "\x00\x00\x00"} {
-		run := open(t, fake(t, t.TempDir(), "r1", firstLine+torn))
+		dir := fake(t, t.TempDir(), "r1", firstLine+torn)
+		mark(t, dir)
+		run := open(t, dir)
 		events, err := run.Events()
 		if err != nil || len(events) != 1 {
 			t.Errorf("Events after %q: %d events, %v", torn, len(events), err)
 		}
 		if got := follow(t, run, journal.FollowOptions{}).entries; len(got) != 1 {
 			t.Errorf("Follow after %q: %q", torn, got)
+		}
+	}
+}
+
+// TestCutJournal cuts the journal of a run that is over at every byte: what is
+// left is read, and that the rest is lost is said.
+func TestCutJournal(t *testing.T) {
+	text := firstLine + `{"type":"notice","seq":2,"message":"x"}` + "\n" + `{"type":"run_finished","seq":3,"status":"passed"}` + "\n"
+	for n := range len(text) {
+		run := open(t, fake(t, t.TempDir(), "r1", text[:n]))
+		events, err := run.Events()
+		if whole := strings.Count(text[:n], "\n"); len(events) != whole {
+			t.Errorf("cut at %d: %d events, want %d", n, len(events), whole)
+		}
+		if err == nil || !strings.Contains(err.Error(), "journal.ndjson is damaged: it ends before its run does") {
+			t.Errorf("cut at %d: the error is %v", n, err)
+		}
+		var last error
+		for _, last = range run.Follow(t.Context(), journal.FollowOptions{}) {
+		}
+		if last == nil || last.Error() != err.Error() {
+			t.Errorf("cut at %d: Follow ends with %v", n, last)
 		}
 	}
 }

@@ -43,10 +43,26 @@ func (r *Run) Alive() (bool, error) {
 	return alive(r.dir)
 }
 
+// over reports whether the run has ended and was put in order, so that its
+// journal has to be whole.
+func (r *Run) over() bool {
+	if r.bell != nil {
+		return false
+	}
+	marked, err := exists(marker(r.dir))
+	return err == nil && !marked
+}
+
+// cut is the error of a run that is over and whose journal does not end it.
+func (r *Run) cut() error {
+	return fmt.Errorf("%s is damaged: it ends before its run does, and the rest is lost", filepath.Join(r.dir, journalName))
+}
+
 // Events returns all events so far. A torn last line, which a crash may leave,
 // is no event. An error names the file and the line; the events before it are
 // returned with it.
 func (r *Run) Events() ([]Event, error) {
+	over := r.over() // before the events are read, whose last one comes before it
 	reader, err := r.openEvents()
 	if err != nil {
 		return nil, err
@@ -55,6 +71,9 @@ func (r *Run) Events() ([]Event, error) {
 	var events []Event
 	for {
 		e, err := reader.next()
+		if errors.Is(err, io.EOF) && over && (len(events) == 0 || events[len(events)-1].Type != RunFinished) {
+			return events, r.cut()
+		}
 		if errors.Is(err, io.EOF) {
 			return events, nil
 		}
