@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/strata-ci/strata/internal/engine"
 	"github.com/strata-ci/strata/internal/records"
 	"github.com/strata-ci/strata/runner"
 )
@@ -28,7 +29,7 @@ func (a *app) repairState(ctx context.Context) (found []repair, err error) {
 		return found, err
 	}
 	err = a.withRunners(ctx, func(s *store, r *runners) error {
-		for _, look := range []func(context.Context, *store, *runners) ([]repair, error){repairResults, repairFailures, a.repairOwners} {
+		for _, look := range []func(context.Context, *store, *runners) ([]repair, error){repairResults, repairFailures, repairRuns, a.repairOwners} {
 			more, err := look(ctx, s, r)
 			found = append(found, more...)
 			if err != nil {
@@ -134,6 +135,15 @@ func repairFailures(ctx context.Context, s *store, r *runners) (found []repair, 
 		}
 	}
 	return found, nil
+}
+
+// repairRuns lists runs that the records do not know.
+func repairRuns(ctx context.Context, s *store, _ *runners) (found []repair, err error) {
+	adopted, err := s.history.Adopt(ctx, engine.RunsDir(s.home))
+	for _, id := range adopted {
+		found = append(found, repair{What: "the records did not know the run " + id, Done: "added: strata runs lists it"})
+	}
+	return found, err
 }
 
 // sweeper is a runner whose store may hold what nobody can find any more.

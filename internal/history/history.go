@@ -225,6 +225,40 @@ func (h *History) Import(ctx context.Context, runsDir string) error {
 	})
 }
 
+// Adopt adds the runs that the index does not know, such as those that an older
+// Strata made, and returns their IDs, the oldest first. Those that still live
+// are for their own process to add.
+func (h *History) Adopt(ctx context.Context, runsDir string) (adopted []string, err error) {
+	ids, err := h.names(ctx, `SELECT id FROM runs`)
+	if err != nil {
+		return nil, err
+	}
+	known := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		known[id] = true
+	}
+	dirs, err := journal.Dirs(runsDir)
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range dirs {
+		id := filepath.Base(dir)
+		if known[id] {
+			continue
+		}
+		s, state, ok := journal.Summarize(dir)
+		if !ok || s.Status == "" {
+			continue // it goes on, or is damaged: who looks at it is told why
+		}
+		err := h.db.Update(ctx, func(tx *sql.Tx) error { return ended(ctx, tx, s, stepEnds(&state)) })
+		if err != nil {
+			return adopted, err
+		}
+		adopted = append(adopted, id)
+	}
+	return adopted, nil
+}
+
 // List returns the newest runs, at most limit (0 for all), the newest first, of
 // one project or, for "", of all. Of a run that has not ended the status is
 // empty; whether it lives, its journal's marker tells.

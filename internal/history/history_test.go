@@ -220,11 +220,11 @@ func TestPruneKeepsTheNewestAndThoseThatRun(t *testing.T) {
 	}
 }
 
-func TestImportMakesALostIndexAgain(t *testing.T) {
-	runs := filepath.Join(t.TempDir(), "runs")
-	key := plan.Key{7}
+// writeRuns writes the journals of runs that have failed.
+func writeRuns(t *testing.T, runs string, key plan.Key, ids ...string) {
+	t.Helper()
 	code := 1
-	for _, id := range []string{"r1", "r2"} {
+	for _, id := range ids {
 		w, err := journal.Create(runs, id, time.Now)
 		if err != nil {
 			t.Fatal(err)
@@ -244,6 +244,12 @@ func TestImportMakesALostIndexAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+func TestImportMakesALostIndexAgain(t *testing.T) {
+	runs := filepath.Join(t.TempDir(), "runs")
+	key := plan.Key{7}
+	writeRuns(t, runs, key, "r1", "r2")
 	if err := os.MkdirAll(filepath.Join(runs, "r0", "logs"), 0o700); err != nil { // no run
 		t.Fatal(err)
 	}
@@ -349,5 +355,28 @@ func BenchmarkManyRuns(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestAdopt has runs that another version made, which knows of no index.
+func TestAdopt(t *testing.T) {
+	runs := filepath.Join(t.TempDir(), "runs")
+	h := openIndex(t)
+	ran(t, h, "r1", StepEnd{Step: "a", Status: journal.Passed})
+	writeRuns(t, runs, plan.Key{7}, "r1", "r2", "r3")
+	live, err := journal.Create(runs, "r4", time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer live.Close()
+	for _, want := range [][]string{{"r2", "r3"}, nil} {
+		got, err := h.Adopt(t.Context(), runs)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("adopted are %v, %v, want %v", got, err, want)
+		}
+	}
+	list, err := h.List(t.Context(), "", 0)
+	if err != nil || !slices.Equal(ids(list), []string{"r3", "r2", "r1"}) || list[2].Status != journal.Passed {
+		t.Errorf("the runs are %+v, %v", list, err)
 	}
 }
