@@ -41,6 +41,7 @@ var benchmarks = []struct {
 	{"cached", cached, true},
 	{"large", large, false},
 	{"loop", loop, true},
+	{"collect", collect, false},
 }
 
 func main() {
