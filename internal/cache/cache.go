@@ -253,11 +253,8 @@ func addParts(ctx context.Context, tx *sql.Tx, runnerName string, ref runner.Sna
 	return nil
 }
 
-// Use marks results as used now.
-func (c *Cache) Use(ctx context.Context, keys []plan.Key) error { return c.touch(ctx, keys, 1) }
-
-// touch makes results the most recently used ones, and counts so many uses.
-func (c *Cache) touch(ctx context.Context, keys []plan.Key, uses int) error {
+// Use marks results as used now, and counts that.
+func (c *Cache) Use(ctx context.Context, keys []plan.Key) error {
 	if len(keys) == 0 {
 		return nil
 	}
@@ -267,13 +264,13 @@ func (c *Cache) touch(ctx context.Context, keys []plan.Key, uses int) error {
 		if err != nil {
 			return err
 		}
-		mark, err := tx.PrepareContext(ctx, `UPDATE entries SET used = ?, used_at = ?, uses = uses + ? WHERE key = ?`)
+		mark, err := tx.PrepareContext(ctx, `UPDATE entries SET used = ?, used_at = ?, uses = uses + 1 WHERE key = ?`)
 		if err != nil {
 			return err
 		}
 		defer mark.Close() //nolint:errcheck // it ends with the transaction
 		for _, key := range keys {
-			if _, err := mark.ExecContext(ctx, seq, now, uses, key[:]); err != nil {
+			if _, err := mark.ExecContext(ctx, seq, now, key[:]); err != nil {
 				return err
 			}
 		}

@@ -279,6 +279,5 @@ func (c *Cache) excess(ctx context.Context, limits Limits, free func() (int64, e
 	if e.need <= 0 {
 		return nil, nil
 	}
-	e.floor, err = c.oldestHold()
-	return e, err
+	return e, nil
 }

@@ -36,7 +36,7 @@ type eviction struct {
 	need  int64 // bytes that are still to be freed
 	spare int64 // bytes that may be freed at most
 	rule  string
-	floor int64 // what was used after this is in use by a living run
+	floor int64 // what was used after this is in use by a living run; of the round
 
 	after   candidate         // the last one that was looked at
 	left    map[snapshot]bool // what has gone since the last ones were looked up
@@ -70,8 +70,13 @@ func (now *collection) evict(ctx context.Context, e *eviction) error {
 	return nil
 }
 
-// round removes results until enough is free, or so many of them.
-func (e *eviction) round(ctx context.Context, tx *sql.Tx, atOnce int) error {
+// round removes results until enough is free, or so many of them. Who takes a
+// result holds by then, and takes it before or after the transaction: so it is
+// seen here, or sees that the result is gone.
+func (e *eviction) round(ctx context.Context, tx *sql.Tx, atOnce int) (err error) {
+	if e.floor, err = e.cache.oldestHold(); err != nil {
+		return err
+	}
 	q, err := prepareQueries(ctx, tx)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math"
@@ -18,30 +19,53 @@ import (
 // it comes the number that the holder began at.
 const holdPrefix = "run-"
 
-// Hold makes results stay until Release, or until the process ends, whatever
-// the limits say: those with the keys, and all that are made or used from now on.
-// One of them may be gone already.
-func (c *Cache) Hold(ctx context.Context, keys []plan.Key) (*Claim, error) {
-	claim, err := c.hold(ctx, keys)
+// Hold makes the results that are made or used from now on stay until Release, or
+// until the process ends, whatever the limits say.
+func (c *Cache) Hold(ctx context.Context) (*Claim, error) {
+	claim, err := c.hold(ctx)
 	if err != nil && ctx.Err() == nil {
 		err = fmt.Errorf("keep results from being removed during the run: %w", err)
 	}
 	return claim, err
 }
 
-func (c *Cache) hold(ctx context.Context, keys []plan.Key) (*Claim, error) {
+func (c *Cache) hold(ctx context.Context) (*Claim, error) {
 	var last int64
 	if err := c.db.QueryRowContext(ctx, `SELECT last FROM sequence`).Scan(&last); err != nil {
 		return nil, c.db.Explain(err)
 	}
-	claim, err := c.claimNumber(ctx, last)
-	if err != nil {
-		return nil, err
+	return c.claimNumber(ctx, last)
+}
+
+// Take marks results as used now, so that who holds may use them, and returns the
+// keys of those that have gone since they were looked up.
+func (c *Cache) Take(ctx context.Context, entries []*plan.Entry) (gone []plan.Key, err error) {
+	if len(entries) == 0 {
+		return nil, nil
 	}
-	if err := c.touch(ctx, keys, 0); err != nil {
-		return nil, errors.Join(err, claim.Release())
-	}
-	return claim, nil
+	now := c.now().UnixNano()
+	err = c.db.Update(ctx, func(tx *sql.Tx) error {
+		seq, err := next(ctx, tx)
+		if err != nil {
+			return err
+		}
+		mark, err := tx.PrepareContext(ctx, `UPDATE entries SET used = ?, used_at = ? WHERE key = ? AND ref = ?`)
+		if err != nil {
+			return err
+		}
+		defer mark.Close() //nolint:errcheck // it ends with the transaction
+		for _, e := range entries {
+			result, err := mark.ExecContext(ctx, seq, now, e.Key[:], string(e.Ref))
+			if err != nil {
+				return err
+			}
+			if n, err := result.RowsAffected(); err != nil || n == 0 {
+				gone = append(gone, e.Key)
+			}
+		}
+		return nil
+	})
+	return gone, err
 }
 
 // claimNumber holds a number, beside others that may have begun at the same.

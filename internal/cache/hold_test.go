@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/strata-ci/strata/internal/cache"
@@ -18,15 +19,25 @@ func TestHeldResultsStay(t *testing.T) {
 	f.put("parent", "a")
 	f.put("child", "a", "b")
 	f.put("other", "c")
-	hold, err := f.Hold(t.Context(), []plan.Key{key("child"), key("never made")})
+	hold, err := f.Hold(t.Context())
 	if err != nil {
 		t.Fatal(err)
+	}
+	child, err := f.Entry(t.Context(), key("child"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	replaced := *child
+	replaced.Ref = "run0.child"
+	gone, err := f.Take(t.Context(), []*plan.Entry{child, {Key: key("never made"), Ref: "run.never"}, &replaced})
+	if err != nil || !slices.Equal(gone, []plan.Key{key("never made"), key("child")}) {
+		t.Errorf("gone are %v, %v", gone, err)
 	}
 	f.put("new", "d")
 	if r := f.collect(0); r.Removed != 1 || f.has("other") || !f.has("parent") || !f.has("child") || !f.has("new") {
 		t.Errorf("%+v", r)
 	}
-	second, err := f.Hold(t.Context(), nil)
+	second, err := f.Hold(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,6 +52,7 @@ type site struct {
 	env     []string // of all commands
 	edits   int
 	killed  []int // processes whose control groups are to be gone
+	hits    int   // cached steps of many runs at once
 }
 
 var sites atomic.Int64

@@ -5,6 +5,7 @@ package crashtest
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -43,12 +44,34 @@ func TestManyAtOnce(t *testing.T) {
 	if t.Failed() {
 		return
 	}
+	hits, evictions := 0, shared.evictions()
+	for _, p := range projects {
+		hits += p.hits
+	}
+	if hits == 0 || evictions == 0 {
+		t.Errorf("%d hits and %d evictions: this tests nothing", hits, evictions)
+	}
+	fmt.Printf("crashtest: many at once: %d hits, and the last %d results that went\n", hits, evictions)
 	for _, p := range projects {
 		p.alone("many at once")
 		p.rightRun("good", "many at once")
 	}
 	projects[0].clean("many at once")
 	projects[0].whole("many at once")
+}
+
+// evictions counts the results that are known to have gone for their size.
+func (s *site) evictions() (n int) {
+	s.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(s.home, "records.db"))
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.QueryRowContext(s.Context(), `SELECT count(*) FROM tombstones WHERE rule LIKE '%max_bytes%'`).Scan(&n); err != nil {
+		s.Fatal(err)
+	}
+	return n
 }
 
 // soak changes a source and runs a pipeline several times at once, until the end.
@@ -113,6 +136,11 @@ func (s *site) judge(pipeline string, p *process, victim bool) error {
 		return fmt.Errorf("it hangs: %v", o)
 	case o.code != verdict(pipeline):
 		return fmt.Errorf("the verdict is wrong: %v", o)
+	}
+	for _, e := range o.events {
+		if e.Type == "step_finished" && e.Status == "cached" {
+			s.hits++
+		}
 	}
 	return s.checkOutput(pipeline, o)
 }

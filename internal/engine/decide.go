@@ -50,24 +50,30 @@ func (r *run) decide(ctx context.Context) error {
 }
 
 // hold makes the results that the run uses stay until it has ended, whoever
-// collects meanwhile. A run that starts nothing needs none of them.
+// collects meanwhile, and notes which of them have gone since the plan was made.
+// A run that starts nothing needs none of them.
 func (r *run) hold(ctx context.Context) (release func()) {
-	var hits []plan.Key
+	var hits []*plan.Entry
 	for i := range r.Plan.Steps {
 		if s := &r.Plan.Steps[i]; s.Decision.Hit() {
-			hits = append(hits, s.Key)
+			hits = append(hits, s.Decision.Entry)
 		}
 	}
 	if len(hits) == len(r.Plan.Steps) {
 		return func() {}
 	}
-	hold, err := r.engine.Cache.Hold(ctx, hits)
+	hold, err := r.engine.Cache.Hold(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			r.later(err) // what is removed is made again
 		}
 		return func() {}
 	}
+	gone, err := r.engine.Cache.Take(ctx, hits)
+	if err != nil && ctx.Err() == nil {
+		r.later(fmt.Errorf("use earlier results: %w", err))
+	}
+	r.gone = gone
 	return func() {
 		if err := hold.Release(); err != nil {
 			r.later(err)

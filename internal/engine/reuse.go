@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/strata-ci/strata/internal/cache"
 	"github.com/strata-ci/strata/internal/journal"
@@ -16,8 +17,11 @@ import (
 // result is not kept. The error is ctx's.
 func (r *run) reuse(ctx context.Context, i int) (*plan.Entry, *cache.Claim, error) {
 	s := &r.Plan.Steps[i]
-	if s.Decision.Hit() {
+	if s.Decision.Hit() && !slices.Contains(r.gone, s.Key) {
 		return s.Decision.Entry, nil, nil
+	}
+	if s.Decision.Hit() {
+		r.tell(s.Name, "its earlier result was removed after the plan was made")
 	}
 	if !s.Kept() {
 		return nil, nil, nil
@@ -53,6 +57,13 @@ func (r *run) lookAgain(ctx context.Context, i int) *plan.Entry {
 		r.later(fmt.Errorf("look for an earlier result of %s: %w", s.Name, err))
 	}
 	if err != nil || entry == nil || r.NoCache && entry.Origin.Run != r.id || s.Judge(entry, r.engine.Now()) != plan.ReasonHit {
+		return nil
+	}
+	gone, err := r.engine.Cache.Take(ctx, []*plan.Entry{entry})
+	if err != nil && ctx.Err() == nil {
+		r.later(fmt.Errorf("use an earlier result of %s: %w", s.Name, err))
+	}
+	if err != nil || len(gone) > 0 {
 		return nil
 	}
 	err = r.check(ctx, i, entry.Ref, runner.CheckExists)

@@ -25,6 +25,7 @@ type run struct {
 	warm    <-chan struct{} // closed once the runners are ready
 
 	workspace *workspace.Capture
+	gone      []plan.Key // results that the plan found, and that were removed since
 	keeper    *keeper
 	products  []product               // of the plan's steps
 	ends      chan end                // one for each step that was started
