@@ -17,7 +17,7 @@ func (e *Engine) Recover(ctx context.Context) error {
 	// An index that was lost is made first, so that it is not taken for whole.
 	importErr := e.History.Import(ctx, RunsDir(e.Home))
 	died := false
-	_, err := journal.RecoverAfter(RunsDir(e.Home), e.Now, func(state journal.RunState) error {
+	_, err := journal.Recover(RunsDir(e.Home), e.Now, func(state journal.RunState) error {
 		died = true
 		return errors.Join(e.reapDead(ctx, state), e.noteDead(ctx, state))
 	})

@@ -116,7 +116,7 @@ func BenchmarkStart(b *testing.B) {
 		}
 	}
 	for b.Loop() {
-		if _, err := journal.Recover(runs, clock()); err != nil {
+		if _, err := journal.Recover(runs, clock(), nothing); err != nil {
 			b.Fatal(err)
 		}
 	}

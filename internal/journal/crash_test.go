@@ -72,16 +72,16 @@ func TestKilledWriter(t *testing.T) {
 	interrupted := 0
 	for round := 0; round < 12 || (interrupted == 0 && round < 200); round++ {
 		acknowledged := runAndKill(t, exe, runs)
-		recovered, err := journal.Recover(runs, time.Now)
+		recovered, err := journal.Recover(runs, time.Now, nothing)
 		if err != nil {
 			t.Fatal(err)
 		}
 		interrupted += len(recovered)
 		checkAcknowledged(t, runs, acknowledged)
 	}
-	for s, err := range journal.List(runs) {
-		if err != nil || s.Damaged != "" || s.Live || (s.Status != journal.Passed && s.Status != journal.Interrupted) {
-			t.Errorf("%+v, %v", s, err)
+	for _, s := range summaries(t, runs) {
+		if s.Damaged != "" || s.Live || (s.Status != journal.Passed && s.Status != journal.Interrupted) {
+			t.Errorf("%+v", s)
 		}
 		readLines(t, filepath.Join(runs, s.ID))
 		run := open(t, filepath.Join(runs, s.ID))

@@ -100,7 +100,7 @@ func TestFullDiskAtTheStart(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Errorf("Close: %v", err)
 	}
-	if got, err := journal.Recover(runs, clock()); err != nil || len(got) != 0 {
+	if got, err := journal.Recover(runs, clock(), nothing); err != nil || len(got) != 0 {
 		t.Errorf("recovered %v, %v", got, err)
 	}
 }
@@ -117,14 +117,14 @@ func TestRecoverOnAFullDisk(t *testing.T) {
 	die(t, w, "")
 	ballast := filepath.Join(disk, "ballast")
 	fill(t, ballast)
-	if _, err := journal.Recover(disk, clock()); !runner.IsDiskFull(err) {
+	if _, err := journal.Recover(disk, clock(), nothing); !runner.IsDiskFull(err) {
 		t.Fatalf("the error is %v", err)
 	}
 	readLines(t, w.Dir())
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := journal.Recover(disk, clock()); err != nil || len(got) != 1 {
+	if got, err := journal.Recover(disk, clock(), nothing); err != nil || len(got) != 1 {
 		t.Errorf("recovered %v, %v", got, err)
 	}
 	events, err := w.Run().Events()

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -65,28 +64,9 @@ type Summary struct {
 	Damaged    string         `json:"damaged,omitempty"` // why the journal cannot be read to its end
 }
 
-// List yields the runs, newest first, each read when it is asked for. A journal
-// that cannot be read is a summary of what could be, with Damaged set. The one
-// error is that of a directory that cannot be listed; a directory that does not
-// exist has no runs.
-func List(runsDir string) iter.Seq2[Summary, error] {
-	return func(yield func(Summary, error) bool) {
-		ids, err := runIDs(runsDir)
-		if err != nil {
-			yield(Summary{}, err)
-			return
-		}
-		for _, id := range slices.Backward(ids) {
-			s, _, ok := Summarize(filepath.Join(runsDir, id))
-			if ok && !yield(s, nil) {
-				return
-			}
-		}
-	}
-}
-
 // Summarize reads the run in dir, and sums up the state that its journal leads
-// to; ok is false where there is none, or none yet.
+// to; ok is false where there is none, or none yet. A journal that cannot be read
+// to its end is a summary of what could be, with Damaged set.
 func Summarize(dir string) (s Summary, state RunState, ok bool) {
 	s = Summary{ID: filepath.Base(dir), ByStatus: make(map[Status]int)}
 	live, liveErr := alive(dir) // before the journal is read: a run that ends meanwhile has ended

@@ -56,13 +56,7 @@ func TestList(t *testing.T) {
 	r1.ByStatus = map[journal.Status]int{journal.Failed: 1, journal.Skipped: 2}
 	r2.ID, r2.DurationMS, r2.Live, r2.Steps = "r2", 1, true, 1
 
-	var got []journal.Summary
-	for s, err := range journal.List(runs) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, s)
-	}
+	got := summaries(t, runs)
 	if len(got) != 3 || got[0].ID != "r4" || !strings.Contains(got[0].Damaged, "journal.ndjson:2") {
 		t.Fatalf("the runs are %+v", got)
 	}
@@ -71,9 +65,24 @@ func TestList(t *testing.T) {
 	}
 }
 
-func TestListOfNothing(t *testing.T) {
-	for s, err := range journal.List(filepath.Join(t.TempDir(), "runs")) {
-		t.Errorf("%+v, %v", s, err)
+// summaries are those of all runs, the newest first.
+func summaries(t testing.TB, runs string) (list []journal.Summary) {
+	t.Helper()
+	dirs, err := journal.Dirs(runs)
+	if err != nil {
+		t.Error(err)
+	}
+	for _, dir := range slices.Backward(dirs) {
+		if s, _, ok := journal.Summarize(dir); ok {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+func TestNoRunsYet(t *testing.T) {
+	if dirs, err := journal.Dirs(filepath.Join(t.TempDir(), "runs")); err != nil || len(dirs) > 0 {
+		t.Errorf("%v, %v", dirs, err)
 	}
 }
 

@@ -26,14 +26,11 @@ type Recovered struct {
 // A run that cannot be repaired does not keep others from it; the errors of
 // all are joined. A damaged journal is reported once and then left as it is;
 // a journal of a newer version (ErrNewerVersion) is left to the newer Strata.
-func Recover(runsDir string, now func() time.Time) ([]Recovered, error) {
-	return RecoverAfter(runsDir, now, func(RunState) error { return nil })
-}
-
-// RecoverAfter is Recover, but first has each run's leavings removed by clean.
-// Of a run that died before its first event it is told the ID alone. A run for
-// which that fails is left for the next time.
-func RecoverAfter(runsDir string, now func() time.Time, clean func(RunState) error) ([]Recovered, error) {
+//
+// Before that each run's leavings are removed by clean. Of a run that died
+// before its first event it is told the ID alone. A run for which that fails is
+// left for the next time.
+func Recover(runsDir string, now func() time.Time, clean func(RunState) error) ([]Recovered, error) {
 	gate, err := openGate(runsDir)
 	if err != nil {
 		return nil, fmt.Errorf("look for interrupted runs: %w", err)

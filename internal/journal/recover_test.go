@@ -33,7 +33,7 @@ func TestRecover(t *testing.T) {
 	die(t, w, `{"type":"notice","seq":5,"step":"a","message":"`+strings.Repeat("longer than what is appended ", 100))
 
 	for round := range 2 {
-		recovered, err := journal.Recover(runs, clock())
+		recovered, err := journal.Recover(runs, clock(), nothing)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +75,7 @@ func TestRecoverLeavesAlone(t *testing.T) {
 	for _, id := range []string{"done", "live", "forgotten"} {
 		before[id] = readLines(t, filepath.Join(runs, id))
 	}
-	if got, err := journal.Recover(runs, clock()); err != nil || len(got) != 0 {
+	if got, err := journal.Recover(runs, clock(), nothing); err != nil || len(got) != 0 {
 		t.Fatalf("recovered %v, %v", got, err)
 	}
 	for id, lines := range before {
@@ -94,7 +94,7 @@ func TestRecoverRemovesWhatNeverBegan(t *testing.T) {
 	die(t, create(t, runs, "empty"), "")
 	die(t, create(t, runs, "torn"), `{"type":"run_sta`)
 	mark(t, filepath.Join(runs, "none")) // its process died before it made the directory
-	if got, err := journal.Recover(runs, clock()); err != nil || len(got) != 0 {
+	if got, err := journal.Recover(runs, clock(), nothing); err != nil || len(got) != 0 {
 		t.Fatalf("recovered %v, %v", got, err)
 	}
 	for _, id := range []string{"empty", "torn", ".live/empty", ".live/torn", ".live/none"} {
@@ -111,20 +111,20 @@ func TestRecoverGoesOnAfterADamagedRun(t *testing.T) {
 		add(t, w, runStarted("a"), started("a"))
 		die(t, w, map[string]string{"r1": "nonsense\n"}[id])
 	}
-	got, err := journal.Recover(runs, clock())
+	got, err := journal.Recover(runs, clock(), nothing)
 	if err == nil || !strings.Contains(err.Error(), "r1/journal.ndjson:3: not an event") {
 		t.Errorf("the error is %v", err)
 	}
 	if len(got) != 1 || got[0].RunID != "r2" {
 		t.Errorf("recovered %v", got)
 	}
-	if _, err := journal.Recover(runs, clock()); err != nil {
+	if _, err := journal.Recover(runs, clock(), nothing); err != nil {
 		t.Errorf("the damage is reported a second time: %v", err)
 	}
 }
 
 func TestRecoverWhereThereIsNothing(t *testing.T) {
-	if got, err := journal.Recover(filepath.Join(t.TempDir(), "runs"), clock()); err != nil || len(got) != 0 {
+	if got, err := journal.Recover(filepath.Join(t.TempDir(), "runs"), clock(), nothing); err != nil || len(got) != 0 {
 		t.Errorf("recovered %v, %v", got, err)
 	}
 }
@@ -164,21 +164,17 @@ func TestRecoverBesideCreate(t *testing.T) {
 				return
 			default:
 			}
-			if got, err := journal.Recover(runs, clock()); err != nil || len(got) > 0 {
+			if got, err := journal.Recover(runs, clock(), nothing); err != nil || len(got) > 0 {
 				t.Errorf("recovered %v, %v", got, err)
 			}
-			for _, err := range journal.List(runs) {
-				if err != nil {
-					t.Error(err)
-				}
-			}
+			summaries(t, runs)
 		}
 	})
 	wg.Wait()
 	close(stop)
 	background.Wait()
 	n := 0
-	for s := range journal.List(runs) {
+	for _, s := range summaries(t, runs) {
 		n++
 		if s.Status != journal.Passed || s.Damaged != "" {
 			t.Errorf("%+v", s)
@@ -203,7 +199,7 @@ func TestTwoRecoverAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			recovered, err := journal.Recover(runs, clock())
+			recovered, err := journal.Recover(runs, clock(), nothing)
 			if err != nil {
 				t.Error(err)
 			}
@@ -221,9 +217,12 @@ func TestTwoRecoverAtOnce(t *testing.T) {
 	}
 }
 
-// TestRecoverAfter cleans up after a run before it is ended, and again if that
+// nothing is all that these runs have left.
+func nothing(journal.RunState) error { return nil }
+
+// TestRecoverCleansUpFirst cleans up after a run before it is ended, and again if that
 // fails, also where only the last act of a run is missing.
-func TestRecoverAfter(t *testing.T) {
+func TestRecoverCleansUpFirst(t *testing.T) {
 	runs := t.TempDir()
 	add(t, create(t, runs, "live"), runStarted("a"))
 	w := create(t, runs, "r1")
@@ -235,7 +234,7 @@ func TestRecoverAfter(t *testing.T) {
 	broken := errors.New("not now")
 	for round, failure := range []error{broken, nil, broken} {
 		var asked []string
-		_, err := journal.RecoverAfter(runs, clock(), func(s journal.RunState) error {
+		_, err := journal.Recover(runs, clock(), func(s journal.RunState) error {
 			asked = append(asked, s.ID)
 			return failure
 		})

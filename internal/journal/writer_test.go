@@ -239,7 +239,7 @@ func TestCloseWithoutEndLeavesTheRunForRecover(t *testing.T) {
 	if err := w.Append(finished("a", journal.Passed)); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("append after close: %v", err)
 	}
-	got, err := journal.Recover(runs, clock())
+	got, err := journal.Recover(runs, clock(), nothing)
 	if err != nil {
 		t.Fatal(err)
 	}
