@@ -35,7 +35,7 @@ func TestSettle(t *testing.T) {
 	if err := w.Close(); err != nil { // without an end, as a killed process leaves it
 		t.Fatal(err)
 	}
-	if _, err := journal.Recover(runs, time.Now); err != nil {
+	if _, err := journal.Recover(runs, time.Now, func(journal.RunState) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -91,7 +91,7 @@ func TestSettleLeavesDamagedRuns(t *testing.T) {
 	if err := h.Import(t.Context(), runs); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := journal.Recover(runs, time.Now); err == nil {
+	if _, err := journal.Recover(runs, time.Now, func(journal.RunState) error { return nil }); err == nil {
 		t.Error("the damage is not told")
 	}
 	if n, err := h.Settle(t.Context(), runs); err != nil || n != 0 {
