@@ -59,7 +59,11 @@ func (c *Cache) Take(ctx context.Context, entries []*plan.Entry) (gone []plan.Ke
 			if err != nil {
 				return err
 			}
-			if n, err := result.RowsAffected(); err != nil || n == 0 {
+			n, err := result.RowsAffected()
+			if err != nil {
+				return err
+			}
+			if n == 0 {
 				gone = append(gone, e.Key)
 			}
 		}
