@@ -318,7 +318,7 @@ func (v *validator) cacheAll(i int, field string, c *CachePolicy, inner bool) {
 
 func (v *validator) globs(i int, field string, globs []string) {
 	for k, glob := range globs {
-		if fault := badPath(glob); fault != "" {
+		if fault := badPath(strings.TrimPrefix(glob, "/")); fault != "" { // as in .gitignore, it anchors
 			v.fault(i, field+"["+strconv.Itoa(k)+"]", "the path %s %s", quote(glob), fault)
 		}
 	}
