@@ -76,7 +76,7 @@ func (c *Cache) Collect(ctx context.Context, limits Limits, reapers map[string]r
 			if err = now.evict(ctx, e); err != nil || now.report.Removed > before {
 				continue
 			}
-			gone := false
+			var gone bool
 			if gone, err = now.giveUpFailure(ctx, e); err == nil && !gone {
 				return nil // all that is left has to stay
 			}
