@@ -18,8 +18,13 @@ import (
 // extended attributes, no reflinks, and its directories do not say what their
 // names are. With refusal set it has no locks either.
 type poor struct {
-	fs.LoopbackNode
+	*fs.LoopbackNode
 	refusal syscall.Errno
+}
+
+// WrapChild makes all nodes below poor, too.
+func (n *poor) WrapChild(_ context.Context, child fs.InodeEmbedder) fs.InodeEmbedder {
+	return &poor{child.(*fs.LoopbackNode), n.refusal}
 }
 
 func (n *poor) Link(context.Context, fs.InodeEmbedder, string, *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
@@ -95,10 +100,7 @@ func (s *site) mountPoor(refusal syscall.Errno) {
 		}
 	}
 	data := &fs.LoopbackRoot{Path: under}
-	data.NewNode = func(*fs.LoopbackRoot, *fs.Inode, string, *syscall.Stat_t) fs.InodeEmbedder {
-		return &poor{fs.LoopbackNode{RootData: data}, refusal}
-	}
-	root := &poor{fs.LoopbackNode{RootData: data}, refusal}
+	root := &poor{&fs.LoopbackNode{RootData: data}, refusal}
 	data.RootNode = root
 	server, err := fs.Mount(at, root, &fs.Options{MountOptions: fuse.MountOptions{
 		FsName: "poor", DirectMountStrict: true, AllowOther: true, EnableLocks: refusal != 0, DisableReadDirPlus: true,
