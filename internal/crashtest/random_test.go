@@ -15,7 +15,7 @@ import (
 )
 
 // randomRuns is how many runs each random pipeline is held against its model.
-const randomRuns = 40
+const randomRuns = 20
 
 // TestRandomPipelines makes pipelines at random and edits their sources and
 // commands at random. Whatever is cached, each step's output is that which a run
